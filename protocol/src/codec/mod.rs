@@ -1,0 +1,130 @@
+//! The two codecs, `pubsub.json` and `pubsub.msgpack`: the same maps with the same keys in both.
+//! What the maps mean is in `command`, `reply` and `push`; frames are the business of `websocket`.
+
+mod decode_command;
+mod decode_server;
+mod encode;
+mod field_error;
+mod fields;
+pub(crate) mod json;
+pub(crate) mod msgpack;
+mod raw;
+pub mod syntax;
+pub(crate) mod transcode;
+
+use thiserror::Error;
+
+use self::field_error::FieldError;
+use crate::command::{Command, CommandError, Publish};
+use crate::message::Message;
+use crate::push::Push;
+use crate::reply::{Published, Reply};
+
+/// How commands, replies and pushes are written down on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Codec {
+    /// `pubsub.json`: JSON in text frames.
+    Json,
+    /// `pubsub.msgpack`: MessagePack in binary frames.
+    MsgPack,
+}
+
+/// One thing a server says: what a client reads.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ServerMessage {
+    /// The answer to a command.
+    Reply(Reply),
+    /// Something unasked.
+    Push(Push),
+}
+
+/// Why bytes are nothing that a server says.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(transparent)]
+pub struct DecodeError(FieldError);
+
+impl Codec {
+    /// The subprotocols this server speaks, the default first.
+    pub const SUBPROTOCOLS: [&str; 2] = [Self::Json.subprotocol(), Self::MsgPack.subprotocol()];
+
+    /// The name in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
+    pub const fn subprotocol(self) -> &'static str {
+        match self {
+            Self::Json => "pubsub.json",
+            Self::MsgPack => "pubsub.msgpack",
+        }
+    }
+
+    /// The codec of a subprotocol's name, if it is one of ours. Case counts.
+    pub fn from_subprotocol(name: &str) -> Option<Self> {
+        [Self::Json, Self::MsgPack]
+            .into_iter()
+            .find(|codec| codec.subprotocol() == name)
+    }
+
+    /// Whether it goes in text frames rather than binary ones.
+    pub fn is_text(self) -> bool {
+        self == Self::Json
+    }
+
+    /// Reads one command.
+    ///
+    /// # Errors
+    /// The answer to send, with the command's id whenever it could be read.
+    pub fn decode_command(self, bytes: &[u8]) -> Result<Command, CommandError> {
+        decode_command::command(self, bytes)
+    }
+
+    /// Appends one command: what a client sends.
+    pub fn encode_command(self, command: &Command, out: &mut Vec<u8>) {
+        encode::command(self, command, out);
+    }
+
+    /// Appends one reply.
+    pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
+        encode::reply(self, reply, out);
+    }
+
+    /// Appends one push.
+    pub fn encode_push(self, push: &Push, out: &mut Vec<u8>) {
+        encode::push(self, push, out);
+    }
+
+    /// Appends the `message` push of a message. Done once per codec and message, whatever the number of subscribers.
+    pub fn encode_message(self, message: &Message, out: &mut Vec<u8>) {
+        encode::message(
+            self,
+            &message.topic,
+            message.position.offset,
+            &message.payload,
+            out,
+        );
+    }
+
+    /// Reads one reply or push: what a client does.
+    ///
+    /// # Errors
+    /// If the bytes are nothing a server of this version says; unknown keys are ignored, an unknown `op` is not.
+    pub fn decode_server(self, bytes: &[u8]) -> Result<ServerMessage, DecodeError> {
+        decode_server::server_message(self, bytes).map_err(DecodeError)
+    }
+
+    /// Reads the body of `POST /publish`: an array of at most 1,000 maps with `topic` and `data` (or in JSON
+    /// `data_base64`). What is wrong with an entry stands in its place.
+    ///
+    /// # Errors
+    /// If the whole is not such an array.
+    pub fn decode_batch(self, bytes: &[u8]) -> Result<Vec<Result<Publish, CommandError>>, CommandError> {
+        decode_command::batch(self, bytes)
+    }
+
+    /// Appends the answer to a batch, its entries in the order of the batch.
+    pub fn encode_batch(self, entries: &[Result<Published, CommandError>], out: &mut Vec<u8>) {
+        encode::batch(self, entries, out);
+    }
+
+    /// Appends the answer to one publish over HTTP: topic, epoch and offset.
+    pub fn encode_published(self, published: &Published, out: &mut Vec<u8>) {
+        encode::published(self, published, out);
+    }
+}

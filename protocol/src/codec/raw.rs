@@ -1,0 +1,140 @@
+//! One checked value of either notation, still as its bytes, and what it is when looked at from outside.
+//! Fields are read through it, so that commands are decoded once and not once per codec.
+
+use std::borrow::Cow;
+
+use super::json::{self, Lexer};
+use super::msgpack::{self, Reader};
+use crate::message::{DEPTH_MAX, Payload, PayloadKind};
+
+/// A whole value that a scanner has read over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Raw<'a> {
+    Json(&'a str),
+    MsgPack(&'a [u8]),
+}
+
+/// What a value is, without what is inside of it.
+pub(crate) enum Value<'a> {
+    Nil,
+    Bool(bool),
+    /// What both notations hold: `i64::MIN` to `u64::MAX`.
+    Integer(i128),
+    Float,
+    Text(Cow<'a, str>),
+    Bin,
+    Ext,
+    Array,
+    Map,
+}
+
+impl Value<'_> {
+    /// The kind of value in the words of an error.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Nil => "null",
+            Self::Bool(_) => "a boolean",
+            Self::Integer(_) => "an integer",
+            Self::Float => "a float",
+            Self::Text(_) => "a string",
+            Self::Bin => "bytes",
+            Self::Ext => "an extension",
+            Self::Array => "an array",
+            Self::Map => "a map",
+        }
+    }
+}
+
+impl<'a> From<msgpack::Token<'a>> for Value<'a> {
+    fn from(token: msgpack::Token<'a>) -> Self {
+        match token {
+            msgpack::Token::Nil => Self::Nil,
+            msgpack::Token::Bool(value) => Self::Bool(value),
+            msgpack::Token::Integer(number) => Self::Integer(number),
+            msgpack::Token::F32(_) | msgpack::Token::F64(_) => Self::Float,
+            msgpack::Token::Text(text) => Self::Text(Cow::Borrowed(text)),
+            msgpack::Token::Bin(_) => Self::Bin,
+            msgpack::Token::Ext(..) => Self::Ext,
+            msgpack::Token::Array(_) => Self::Array,
+            msgpack::Token::Map(_) => Self::Map,
+        }
+    }
+}
+
+impl<'a> From<json::Token<'a>> for Value<'a> {
+    fn from(token: json::Token<'a>) -> Self {
+        match token {
+            json::Token::Null => Self::Nil,
+            json::Token::Bool(value) => Self::Bool(value),
+            json::Token::Number(number) => json::integer(number).map_or(Self::Float, Self::Integer),
+            json::Token::Text(text) | json::Token::Key(text) => Self::Text(text.unescape()),
+            json::Token::BeginArray | json::Token::EndArray => Self::Array,
+            json::Token::BeginMap | json::Token::EndMap => Self::Map,
+        }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// What it is.
+    pub(crate) fn value(self) -> Value<'a> {
+        match self {
+            Self::Json(text) => Lexer::new(text, DEPTH_MAX).next().ok().flatten().map(Value::from),
+            Self::MsgPack(bytes) => Reader::new(bytes).next().ok().map(Value::from),
+        }
+        .unwrap_or(Value::Nil)
+    }
+
+    /// Its items, if it is an array; else none.
+    pub(crate) fn items(self) -> Items<'a> {
+        match self {
+            Self::Json(text) => {
+                let mut lexer = Lexer::new(text, DEPTH_MAX);
+                match lexer.next() {
+                    Ok(Some(json::Token::BeginArray)) => Items::Json(lexer),
+                    _ => Items::None,
+                }
+            }
+            Self::MsgPack(bytes) => {
+                let mut reader = Reader::new(bytes);
+                match reader.next() {
+                    Ok(msgpack::Token::Array(len)) => Items::MsgPack(reader, len),
+                    _ => Items::None,
+                }
+            }
+        }
+    }
+
+    /// Its bytes as a payload: the one copy made of what is published.
+    pub(crate) fn payload(self) -> Payload {
+        match self {
+            Self::Json(text) => Payload::checked(PayloadKind::Json, text.as_bytes()),
+            Self::MsgPack(bytes) => match Reader::new(bytes).next() {
+                Ok(msgpack::Token::Bin(bin)) => Payload::checked(PayloadKind::Binary, bin),
+                _ => Payload::checked(PayloadKind::MsgPack, bytes),
+            },
+        }
+    }
+}
+
+/// The items of an array, one after the other.
+pub(crate) enum Items<'a> {
+    Json(Lexer<'a>),
+    MsgPack(Reader<'a>, usize),
+    None,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Raw<'a>;
+
+    fn next(&mut self) -> Option<Raw<'a>> {
+        match self {
+            Self::Json(lexer) => lexer.item().ok().flatten().map(Raw::Json),
+            Self::MsgPack(reader, remaining) => {
+                *remaining = remaining.checked_sub(1)?;
+                let start = reader.skip(2 * DEPTH_MAX).ok()?;
+                Some(Raw::MsgPack(reader.slice(start)))
+            }
+            Self::None => None,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The fan-out actor, one for each worker thread: takes what the registry sends, writes it out when its mailbox is
+//! empty, and keeps the heartbeat of the thread's sessions.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use actix::fut::ActorFuture;
+use actix::{Actor, AsyncContext, Context, Handler};
+use tokio::sync::oneshot;
+use topichub_protocol::code::CloseCode;
+use topichub_protocol::command::{CommandId, OneOrMany, Subscribe};
+use topichub_protocol::reply::Reply;
+use topichub_protocol::topic::Filter;
+
+use super::destination::Destination;
+use super::worker::Worker;
+use crate::hub::input::{Delivery, Input, SessionRef};
+use crate::hub::pulse::Beat;
+use crate::subscription::{self, Subscription};
+
+/// How exactly heartbeats and closings are kept.
+const TICK: Duration = Duration::from_millis(250);
+
+/// The fan-out of one worker thread.
+pub(crate) struct FanOut {
+    pub(crate) worker: Rc<Worker>,
+}
+
+/// What the registry has for this worker, in order.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Deliveries(pub(crate) Vec<Delivery>);
+
+/// Somebody within this process subscribes.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct OpenStream {
+    pub(crate) filter: Filter,
+    pub(crate) capacity: usize,
+    pub(crate) opened: oneshot::Sender<Subscription>,
+    pub(crate) subscribed: oneshot::Sender<Reply>,
+}
+
+/// The hub stops: everybody is told to come back.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Drain;
+
+impl Actor for FanOut {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(WriteAtTheEndOfEachTurn);
+        ctx.run_interval(TICK, |fan_out, _| fan_out.beat());
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.worker.tell_registry(vec![Input::WorkerLeft { worker: self.worker.id() }]);
+    }
+}
+
+/// An actor polls its mailbox until it is empty and then its futures: so this one is polled once after each batch.
+struct WriteAtTheEndOfEachTurn;
+
+impl ActorFuture<FanOut> for WriteAtTheEndOfEachTurn {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        fan_out: &mut FanOut,
+        _: &mut Context<FanOut>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        fan_out.worker.fan_out.borrow_mut().flush();
+        fan_out.worker.pass_releases();
+        Poll::Pending
+    }
+}
+
+impl Handler<Deliveries> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, Deliveries(deliveries): Deliveries, _: &mut Self::Context) {
+        let mut fan_out = self.worker.fan_out.borrow_mut();
+        deliveries.into_iter().for_each(|delivery| fan_out.handle(delivery));
+    }
+}
+
+impl Handler<OpenStream> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, open: OpenStream, _: &mut Self::Context) {
+        let (sender, subscription) = subscription::channel(open.capacity, open.subscribed);
+        let subscriber = self.worker.fan_out.borrow_mut().join(Destination::Stream(sender));
+        let session = SessionRef { worker: self.worker.id(), subscriber };
+        let subscribe = Subscribe { filters: OneOrMany::One(open.filter), echo: true };
+        let id = Some(CommandId::Integer(0));
+        self.worker.tell_registry(vec![Input::Subscribe { session, id, subscribe, permit: None }]);
+        let _ = open.opened.send(subscription);
+    }
+}
+
+impl Handler<Drain> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        let mut fan_out = self.worker.fan_out.borrow_mut();
+        fan_out.flush();
+        for (_, destination) in fan_out.subscribers() {
+            if let Destination::Peer(link) = destination {
+                link.close(CloseCode::Drain, "the server is restarting");
+            }
+        }
+    }
+}
+
+impl FanOut {
+    fn beat(&mut self) {
+        let now = self.worker.now();
+        let mut pulse = self.worker.pulse.borrow_mut();
+        while let Some(beat) = pulse.next(now) {
+            let (Beat::Ping(key) | Beat::Check(key) | Beat::Part(key)) = beat;
+            let fan_out = self.worker.fan_out.borrow();
+            let Some(Destination::Peer(link)) = fan_out.outlet(key) else { continue };
+            match beat {
+                Beat::Ping(_) => {
+                    link.take_heard();
+                    link.ping();
+                    pulse.pinged(key, now);
+                }
+                Beat::Check(_) if link.take_heard() => pulse.alive(key, now),
+                Beat::Check(_) => link.close(CloseCode::NoPong, "no answer to a ping"),
+                Beat::Part(_) => link.abort(),
+            }
+        }
+        drop(pulse);
+        self.close_abandoned_streams();
+    }
+
+    /// Streams within this process do not say when they are dropped.
+    fn close_abandoned_streams(&self) {
+        let fan_out = self.worker.fan_out.borrow();
+        let abandoned: Vec<_> = fan_out
+            .subscribers()
+            .filter(|(_, destination)| matches!(destination, Destination::Stream(sender) if sender.is_closed()))
+            .map(|(key, _)| key)
+            .collect();
+        drop(fan_out);
+        abandoned.into_iter().for_each(|key| self.worker.leave(key));
+    }
+}

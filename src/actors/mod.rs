@@ -1,0 +1,8 @@
+//! The actors: mailboxes, timers and addresses around the hub core. Each hands its input over and carries out what
+//! comes back; nothing is decided here.
+
+pub(crate) mod destination;
+pub(crate) mod fan_out;
+pub(crate) mod registry;
+pub(crate) mod session;
+pub(crate) mod worker;

@@ -1,0 +1,228 @@
+//! The hub as a program sees it: one cheap handle to publish, to subscribe, and to mount it in an actix-web `App`.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use actix::{Actor, Addr, Arbiter, System};
+use actix_web::web;
+use serde::Serialize;
+use tokio::sync::{Semaphore, oneshot};
+use topichub_protocol::message::{Payload, PayloadError, Position};
+use topichub_protocol::topic::{Filter, Topic, TopicError};
+use uuid::Uuid;
+
+use crate::actors::fan_out::{Drain, FanOut, OpenStream};
+use crate::actors::registry::{JoinWorker, Publish, Registry};
+use crate::actors::worker::Worker;
+use crate::clock::Clock;
+use crate::engine::memory::MemoryEngine;
+use crate::hub::input::WorkerId;
+use crate::hub::permit::Permit;
+use crate::hub::registry::Registry as RegistryCore;
+use crate::settings::Settings;
+use crate::subscription::Subscription;
+use crate::transport::{http, route};
+
+/// How many messages an in-process subscription holds for its reader.
+pub const SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
+
+/// A publish/subscribe hub. Clones are cheap and all mean the same hub; it lives as long as the actix system does.
+///
+/// ```
+/// # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let hub = topichub::Hub::start(topichub::Settings::default())?;
+/// let mut scores = hub.subscribe("sports.>").await?;
+/// hub.publish("sports.nba.lakers", &serde_json::json!({ "home": 3 })).await?;
+///
+/// let message = scores.next().await.unwrap()?;
+/// assert_eq!(message.topic.as_str(), "sports.nba.lakers");
+/// assert_eq!(message.position.offset, 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    id: Uuid,
+    settings: Arc<Settings>,
+    clock: Clock,
+    registry: Addr<Registry>,
+    /// The fan-out for subscriptions within this process; it lives beside the registry.
+    house: Addr<FanOut>,
+    next_worker: Arc<AtomicU32>,
+    /// The bytes that callers outside of any session may have on their way.
+    flight: Arc<Semaphore>,
+}
+
+/// The hub could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Actors need an actix system.
+    #[error("there is no actix system: start the hub within #[actix_web::main], #[actix::main] or a System of your own")]
+    NoSystem,
+}
+
+/// A message was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The topic is none.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The topic is the server's own.
+    #[error("topics that begin with $sys are the server's own")]
+    SystemTopic,
+    /// The data cannot be a payload.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The payload is longer than the settings allow.
+    #[error("the payload has {len} bytes, the limit is {max}")]
+    TooLarge {
+        /// Its length in bytes.
+        len: usize,
+        /// [`Settings::message_bytes_max`].
+        max: usize,
+    },
+    /// The hub has stopped.
+    #[error("the hub has stopped")]
+    HubStopped,
+}
+
+/// A subscription could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// Neither a topic nor a pattern.
+    #[error(transparent)]
+    Filter(#[from] TopicError),
+    /// The hub has stopped.
+    #[error("the hub has stopped")]
+    HubStopped,
+}
+
+thread_local! {
+    /// The workers of this thread, one for each hub that has connections here.
+    static WORKERS: RefCell<HashMap<Uuid, Rc<Worker>>> = RefCell::default();
+}
+
+impl Hub {
+    /// Starts a hub with its registry on a thread of its own.
+    ///
+    /// # Errors
+    /// Outside of an actix system.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        System::try_current().ok_or(StartError::NoSystem)?;
+        let (settings, clock) = (Arc::new(settings), Clock::start());
+        let id = Uuid::new_v4();
+        // 48 random bits: epochs of two runs of the program are different, and stay short.
+        let first_epoch = (id.as_u64_pair().0 >> 16).max(1);
+        let engine = MemoryEngine::new(first_epoch, settings.topic_linger, settings.unused_topics_max);
+
+        let arbiter = Arbiter::new().handle();
+        let registry = Registry::start_in_arbiter(&arbiter, move |_| {
+            Registry::new(RegistryCore::new(Box::new(engine)), clock)
+        });
+        let next_worker = Arc::new(AtomicU32::new(0));
+        let house_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
+        let (to_registry, house_settings) = (registry.clone(), Arc::clone(&settings));
+        let house = FanOut::start_in_arbiter(&arbiter, move |_| {
+            let worker = Worker::new(house_id, house_settings, clock, to_registry);
+            FanOut { worker: Rc::new(worker) }
+        });
+        registry.do_send(JoinWorker { worker: house_id, fan_out: house.clone() });
+
+        let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
+        let inner = Inner { id, settings, clock, registry, house, next_worker, flight };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the hub was started with.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// Publishes any serializable value, as JSON, and returns its place in the topic. Waits while too much is on its
+    /// way to slow subscribers.
+    ///
+    /// # Errors
+    /// If the topic is none or the server's own, or the value does not serialize, nests too deep or is too long.
+    pub async fn publish<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Position, PublishError> {
+        let topic = Topic::parse(topic)?;
+        self.publish_payload(topic, Payload::of(value)?).await
+    }
+
+    /// Publishes a payload as it is: JSON, MessagePack or bytes.
+    ///
+    /// # Errors
+    /// If the topic is the server's own or the payload is too long.
+    pub async fn publish_payload(&self, topic: Topic, payload: Payload) -> Result<Position, PublishError> {
+        let (len, max) = (payload.as_bytes().len(), self.inner.settings.message_bytes_max);
+        if len > max {
+            return Err(PublishError::TooLarge { len, max });
+        }
+        if topic.is_system() {
+            return Err(PublishError::SystemTopic);
+        }
+        let share = len.clamp(1, self.inner.settings.local_flight_bytes_max) as u32;
+        let share = Arc::clone(&self.inner.flight).acquire_many_owned(share).await;
+        let permit = Permit::holding(share.map_err(|_| PublishError::HubStopped)?);
+        let (published, position) = oneshot::channel();
+        self.inner.registry.do_send(Publish { topic, payload, permit, published });
+        position.await.map_err(|_| PublishError::HubStopped)
+    }
+
+    /// Subscribes this process to a topic or pattern. From the return of this on, every message comes through the
+    /// stream, which holds up to [`SUBSCRIPTION_MESSAGES_MAX`] for its reader and ends if that is not enough.
+    ///
+    /// # Errors
+    /// If `filter` is neither a topic nor a pattern.
+    pub async fn subscribe(&self, filter: &str) -> Result<Subscription, SubscribeError> {
+        let filter = Filter::parse(filter)?;
+        let (opened, stream) = oneshot::channel();
+        let (subscribed, confirmed) = oneshot::channel();
+        let capacity = SUBSCRIPTION_MESSAGES_MAX;
+        self.inner.house.do_send(OpenStream { filter, capacity, opened, subscribed });
+        confirmed.await.map_err(|_| SubscribeError::HubStopped)?;
+        stream.await.map_err(|_| SubscribeError::HubStopped)
+    }
+
+    /// Mounts the hub in an `App`: WebSocket at `/ws`, the HTTP API at `/topics/…`, `/publish` and `/healthz`.
+    ///
+    /// ```no_run
+    /// # use actix_web::{App, HttpServer};
+    /// # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let hub = topichub::Hub::start(topichub::Settings::default())?;
+    /// HttpServer::new(move || App::new().configure(|app| hub.configure(app))).bind("127.0.0.1:8080")?.run().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn configure(&self, app: &mut web::ServiceConfig) {
+        let hub = self.clone();
+        app.route("/ws", web::get().to(move |request, payload| route::websocket(hub.clone(), request, payload)));
+        http::configure(self, app);
+    }
+
+    /// Tells every client to come back (4201) and closes its connection.
+    pub fn drain(&self) {
+        self.inner.registry.do_send(Drain);
+    }
+
+    /// This thread's worker; the first call on a thread starts it.
+    pub(crate) fn worker(&self) -> Rc<Worker> {
+        WORKERS.with_borrow_mut(|workers| Rc::clone(workers.entry(self.inner.id).or_insert_with(|| self.start_worker())))
+    }
+
+    fn start_worker(&self) -> Rc<Worker> {
+        let Inner { settings, clock, registry, next_worker, .. } = &*self.inner;
+        let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
+        let worker = Rc::new(Worker::new(id, Arc::clone(settings), *clock, registry.clone()));
+        let fan_out = FanOut { worker: Rc::clone(&worker) }.start();
+        registry.do_send(JoinWorker { worker: id, fan_out });
+        worker
+    }
+}

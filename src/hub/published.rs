@@ -1,0 +1,46 @@
+//! A message on its way to its subscribers, with the frames made of it: each class once, by the first who needs it.
+
+use std::sync::OnceLock;
+
+use topichub_protocol::message::Message;
+
+use super::fan_out::Outlet;
+use super::input::SessionRef;
+use super::permit::Permit;
+
+/// In which form a subscriber takes its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Class {
+    Json,
+    MsgPack,
+    /// Within this process: the message itself, without any encoding.
+    Native,
+}
+
+impl Class {
+    /// How many classes are made of bytes; they come first.
+    pub(crate) const ENCODED: usize = 2;
+    pub(crate) const COUNT: usize = 3;
+    pub(crate) const ALL_ENCODED: [Class; Self::ENCODED] = [Class::Json, Class::MsgPack];
+}
+
+/// A published message, shared by all workers.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) message: Message,
+    /// Who published it, if a session did: for `echo: false`.
+    pub(crate) publisher: Option<SessionRef>,
+    frames: [OnceLock<Box<[u8]>>; Class::ENCODED],
+    _permit: Option<Permit>,
+}
+
+impl Published {
+    pub(crate) fn new(message: Message, publisher: Option<SessionRef>, permit: Option<Permit>) -> Self {
+        Self { message, publisher, frames: Default::default(), _permit: permit }
+    }
+
+    /// The message as bytes for the wire, made once for all workers.
+    pub(crate) fn frame<L: Outlet>(&self, class: Class) -> &[u8] {
+        self.frames[class as usize].get_or_init(|| L::encode(class, &self.message))
+    }
+}

@@ -1,0 +1,19 @@
+//! TopicHub: a publish/subscribe message broker over WebSockets, for programs to embed. [`Hub`] is the handle:
+//! it publishes, subscribes, and mounts itself in an actix-web `App`. The wire it speaks is `protocol/SPEC.md`.
+
+mod actors;
+mod clock;
+mod embed;
+mod engine;
+mod hub;
+mod settings;
+mod subscription;
+mod transport;
+
+pub use embed::{Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
+pub use settings::Settings;
+pub use subscription::{Subscription, SubscriptionEnded};
+pub use topichub_protocol as protocol;
+pub use topichub_protocol::message::{Epoch, Message, Payload, Position};
+pub use topichub_protocol::topic::{Filter, Pattern, Topic};
+pub use transport::server::serve;

@@ -1,0 +1,66 @@
+//! What can be set about a hub, with the defaults. Where the values come from (a file, flags, a program) is not known here.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Limits and times of a hub. The defaults suit live topics in browsers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The longest WebSocket message a client may send, in bytes, and the longest payload that may be published.
+    pub message_bytes_max: usize,
+    /// The most subscriptions of one session.
+    pub topics_per_session_max: usize,
+    /// The most bytes that may wait for one slow reader, beyond the kernel's buffers.
+    pub outbox_bytes_max: usize,
+    /// The most messages that may wait for one slow reader.
+    pub outbox_messages_max: usize,
+    /// The most bytes of one session's commands on their way through the hub; beyond, it is not read from.
+    pub session_flight_bytes_max: usize,
+    /// The most bytes published over HTTP and by this process on their way through the hub; beyond, publishers wait.
+    pub local_flight_bytes_max: usize,
+    /// The longest body of a batch of publishes, in bytes.
+    pub batch_bytes_max: usize,
+    /// From one WebSocket ping to the next.
+    #[serde(with = "humantime_serde")]
+    pub ping_interval: Duration,
+    /// From a ping to a sign of life.
+    #[serde(with = "humantime_serde")]
+    pub pong_timeout: Duration,
+    /// From the server's close frame to the peer's.
+    #[serde(with = "humantime_serde")]
+    pub close_timeout: Duration,
+    /// From the start of a connection to the end of its request's header.
+    #[serde(with = "humantime_serde")]
+    pub handshake_timeout: Duration,
+    /// How long the position of a topic without subscribers is kept after its last message.
+    #[serde(with = "humantime_serde")]
+    pub topic_linger: Duration,
+    /// The most topics without subscribers whose position is kept.
+    pub unused_topics_max: usize,
+    /// Whether a client must name a subprotocol. If not, one that names none gets `pubsub.json`.
+    pub subprotocol_required: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            message_bytes_max: 64 * 1024,
+            topics_per_session_max: 128,
+            outbox_bytes_max: 1024 * 1024,
+            outbox_messages_max: 8192,
+            session_flight_bytes_max: 256 * 1024,
+            local_flight_bytes_max: 4 * 1024 * 1024,
+            batch_bytes_max: 1024 * 1024,
+            ping_interval: Duration::from_secs(25),
+            pong_timeout: Duration::from_secs(8),
+            close_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+            topic_linger: Duration::from_secs(60),
+            unused_topics_max: 100_000,
+            subprotocol_required: false,
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The HTTP side of the hub: publishing, one message or a batch, and health. The same topics and limits as on WebSockets.
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use topichub_protocol::code::ErrorCode;
+use topichub_protocol::codec::Codec;
+use topichub_protocol::command::Publish;
+use topichub_protocol::message::Payload;
+use topichub_protocol::reply::Published;
+use topichub_protocol::topic::Topic;
+
+use super::problem::Problem;
+use crate::embed::{Hub, PublishError};
+
+/// Adds the HTTP API to an `App`.
+pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
+    let settings = hub.settings();
+    let message = web::PayloadConfig::new(settings.message_bytes_max);
+    let batch = web::PayloadConfig::new(settings.batch_bytes_max);
+    let (publish_hub, batch_hub) = (hub.clone(), hub.clone());
+    app.service(
+        web::resource("/topics/{topic}")
+            .app_data(message)
+            .route(web::post().to(move |request, body| publish(publish_hub.clone(), request, body)))
+            .default_service(web::to(|| async { wrong_method("POST") })),
+    );
+    app.service(
+        web::resource("/publish")
+            .app_data(batch)
+            .route(web::post().to(move |request, body| publish_batch(batch_hub.clone(), request, body)))
+            .default_service(web::to(|| async { wrong_method("POST") })),
+    );
+    app.route("/healthz", web::get().to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
+}
+
+/// A body that has been read, or why it could not be.
+type Body = Result<Bytes, actix_web::Error>;
+
+/// How a body is to be understood, by its `Content-Type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Encoded(Codec),
+    Bytes,
+}
+
+impl Form {
+    fn of(request: &HttpRequest) -> Self {
+        let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            // `curl -d` names its data a form; there is no topic whose data is one.
+            "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
+                Self::Encoded(Codec::Json)
+            }
+            "application/msgpack" | "application/x-msgpack" | "application/vnd.msgpack" => {
+                Self::Encoded(Codec::MsgPack)
+            }
+            other if other.ends_with("+json") => Self::Encoded(Codec::Json),
+            other if other.ends_with("+msgpack") => Self::Encoded(Codec::MsgPack),
+            _ => Self::Bytes,
+        }
+    }
+}
+
+/// `POST /topics/{topic}`: the body is the data.
+async fn publish(hub: Hub, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
+    let body = body.map_err(|error| unread(&error, hub.settings().message_bytes_max))?;
+    let topic = topic_of(&request)?;
+    let payload = match Form::of(&request) {
+        Form::Encoded(Codec::Json) => Payload::from_json(body),
+        Form::Encoded(Codec::MsgPack) => Payload::from_msgpack(body),
+        Form::Bytes => Ok(Payload::from_binary(body)),
+    };
+    let payload = payload.map_err(PublishError::from)?;
+    let position = hub.publish_payload(topic.clone(), payload).await?;
+    let mut out = Vec::new();
+    Codec::Json.encode_published(&Published { topic, position }, &mut out);
+    Ok(HttpResponse::Ok().content_type("application/json").body(out))
+}
+
+/// `POST /publish`: a batch, answered entry by entry in the form in which it came.
+async fn publish_batch(hub: Hub, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
+    let body = body.map_err(|error| unread(&error, hub.settings().batch_bytes_max))?;
+    let Form::Encoded(codec) = Form::of(&request) else {
+        return Err(Problem::bad_request("a batch is application/json or application/msgpack"));
+    };
+    let batch = codec.decode_batch(&body).map_err(|error| Problem::new(error.code, error.message))?;
+    let mut answers = Vec::with_capacity(batch.len());
+    for entry in batch {
+        let answer = match entry {
+            Ok(Publish { topic, payload }) => match hub.publish_payload(topic.clone(), payload).await {
+                Ok(position) => Ok(Published { topic, position }),
+                Err(error) => Err(Problem::from(error).into_command_error()),
+            },
+            Err(error) => Err(error),
+        };
+        answers.push(answer);
+    }
+    let mut out = Vec::new();
+    codec.encode_batch(&answers, &mut out);
+    let content_type = if codec.is_text() { "application/json" } else { "application/msgpack" };
+    Ok(HttpResponse::Ok().content_type(content_type).body(out))
+}
+
+/// The topic in the path, whatever of it is percent-encoded.
+fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
+    let text = request.match_info().get("topic").unwrap_or_default();
+    // The router has decoded all but what it needs for routing, such as %2F.
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| Problem::new(ErrorCode::InvalidTopic, "the topic in the path is not UTF-8"))?;
+    Topic::parse(&text).map_err(|error| Problem::from(PublishError::from(error)))
+}
+
+fn unread(error: &actix_web::Error, max: usize) -> Problem {
+    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"));
+    }
+    Problem::bad_request("the body could not be read")
+}
+
+fn wrong_method(allowed: &str) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(format!("this address takes {allowed}")))
+}

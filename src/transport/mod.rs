@@ -1,0 +1,9 @@
+//! Connections: HTTP, the WebSocket handshake, sockets and bodies. The only part that knows HTTP and WebSocket types.
+
+pub(crate) mod handshake;
+pub(crate) mod http;
+pub(crate) mod link;
+pub(crate) mod problem;
+pub(crate) mod route;
+pub(crate) mod server;
+pub(crate) mod source;

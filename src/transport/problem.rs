@@ -1,0 +1,113 @@
+//! Errors over HTTP: problem documents (RFC 9457).
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_http::StatusCode;
+use actix_web::http::header;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+use topichub_protocol::code::ErrorCode;
+use topichub_protocol::command::CommandError;
+
+use crate::embed::PublishError;
+
+/// Why a request failed, for programs (`code`) and people (`detail`).
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: ErrorCode,
+    detail: Cow<'static, str>,
+}
+
+impl Problem {
+    /// A problem with the status that goes with the code.
+    pub(crate) fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self { status, code, detail: detail.into() }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::BadRequest, detail)
+    }
+
+    pub(crate) fn upgrade_required(detail: &'static str) -> Self {
+        Self { status: StatusCode::UPGRADE_REQUIRED, ..Self::bad_request(detail) }
+    }
+
+    pub(crate) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, ..Self::bad_request(detail) }
+    }
+
+    pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(detail) }
+    }
+
+    /// The same as the error of one entry in a batch.
+    pub(crate) fn into_command_error(self) -> CommandError {
+        CommandError::new(self.code, self.detail)
+    }
+
+    fn document(&self) -> String {
+        let title = self.status.canonical_reason().unwrap_or("Error");
+        let status = self.status.as_u16();
+        json!({
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+            "code": self.code.as_str(),
+        })
+        .to_string()
+    }
+
+    /// The problem as the bytes of an HTTP/1.1 response that closes the connection: for a socket that is no longer
+    /// under the HTTP server.
+    pub(crate) fn to_response_bytes(&self) -> Vec<u8> {
+        let (status, body) = (self.status, self.document());
+        let reason = status.canonical_reason().unwrap_or("Error");
+        let also = if status == StatusCode::UPGRADE_REQUIRED { "sec-websocket-version: 13\r\nupgrade: websocket\r\n" } else { "" };
+        format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{also}\
+             connection: close\r\n\r\n{body}",
+            status.as_u16(),
+            body.len(),
+        )
+        .into_bytes()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.detail)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
+            response.insert_header((header::UPGRADE, "websocket"));
+        }
+        response.body(self.document())
+    }
+}
+
+impl From<PublishError> for Problem {
+    fn from(error: PublishError) -> Self {
+        let code = match &error {
+            PublishError::Topic(_) => ErrorCode::InvalidTopic,
+            PublishError::SystemTopic => ErrorCode::Forbidden,
+            PublishError::Payload(_) => ErrorCode::BadRequest,
+            PublishError::TooLarge { .. } => ErrorCode::TooLarge,
+            PublishError::HubStopped => ErrorCode::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,115 @@
+//! Door A: the server binary's port. WebSockets become raw sockets of our own; everything else is an ordinary
+//! actix-web `App`.
+
+use std::io;
+use std::net::TcpListener;
+
+use actix_codec::Framed;
+use actix_http::{HttpService, Request, h1};
+use actix_server::Server;
+use actix_service::{fn_service, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::web::ServiceConfig;
+use actix_web::{App, Error, HttpMessage, HttpResponse, web};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::handshake::{Accepted, negotiate};
+use super::link::Link;
+use super::problem::Problem;
+use super::source::Source;
+use crate::actors::session::Session;
+use crate::embed::Hub;
+
+/// Where WebSockets are at home.
+const WEBSOCKET_PATH: &str = "/ws";
+
+/// A server on one port: WebSockets at `/ws`, the HTTP API, and whatever `pages` adds.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve(
+    hub: Hub,
+    listener: TcpListener,
+    workers: usize,
+    pages: fn(&mut ServiceConfig),
+) -> io::Result<Server> {
+    let server = Server::build()
+        .workers(workers)
+        .backlog(4096)
+        .shutdown_timeout(2)
+        .disable_signals()
+        .listen("topichub", listener, move || http_service(hub.clone(), pages))?
+        .run();
+    Ok(server)
+}
+
+fn http_service(
+    hub: Hub,
+    pages: fn(&mut ServiceConfig),
+) -> impl actix_service::ServiceFactory<
+    TcpStream,
+    Config = (),
+    Response = (),
+    Error = actix_http::error::DispatchError,
+    InitError = (),
+> {
+    let handshake_timeout = hub.settings().handshake_timeout;
+    let app = App::new()
+        .configure(|app| hub.configure(app))
+        .configure(pages)
+        .default_service(web::to(|| async {
+            Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
+        }));
+    let upgrade = move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+        let hub = hub.clone();
+        async move {
+            let parts = framed.into_parts();
+            upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+            Ok::<_, Error>(())
+        }
+    };
+    HttpService::build()
+        .client_request_timeout(handshake_timeout)
+        .tcp_nodelay(true)
+        .upgrade(fn_service(upgrade))
+        .finish(map_config(app, |()| AppConfig::default()))
+        .tcp()
+}
+
+/// Answers a handshake on a socket that is ours now, and starts its session.
+async fn upgrade(hub: &Hub, request: &Request, mut stream: TcpStream, early: &[u8]) {
+    match accept(hub, request) {
+        Ok(accepted) => begin(hub, &accepted, stream, early),
+        Err(problem) => {
+            let _ = stream.write_all(&problem.to_response_bytes()).await;
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+fn accept(hub: &Hub, request: &Request) -> Result<Accepted, Problem> {
+    if request.path() != WEBSOCKET_PATH {
+        return Err(Problem::not_found(format!("WebSockets are at {WEBSOCKET_PATH}")));
+    }
+    negotiate(request.method(), request.version(), request.headers(), hub.settings())
+}
+
+fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
+    let (worker, settings) = (hub.worker(), hub.settings());
+    let link = Link::socket(stream, accepted.codec, worker.outbox_limits(), settings.message_bytes_max);
+    let mut head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-accept: {}\r\n",
+        accepted.accept
+    );
+    if let Some(subprotocol) = accepted.subprotocol {
+        head.push_str("sec-websocket-protocol: ");
+        head.push_str(subprotocol);
+        head.push_str("\r\n");
+    }
+    head.push_str("\r\n");
+    link.send(head.as_bytes());
+    let early = (!early.is_empty()).then(|| early.into());
+    Session::begin(worker, link, Source::Socket { early });
+}
