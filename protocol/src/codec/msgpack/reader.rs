@@ -60,11 +60,6 @@ impl<'a> Reader<'a> {
         let mut levels: Vec<Level> = Vec::new();
         loop {
             let token = self.next()?;
-            let (remaining, is_map) = match token {
-                Token::Array(len) => (len, false),
-                Token::Map(len) => (2 * len, true),
-                _ => (0, false),
-            };
             let mut in_key = false;
             let mut is_key = false;
             if let Some(level) = levels.last_mut() {
@@ -72,12 +67,19 @@ impl<'a> Reader<'a> {
                 is_key = level.is_map && level.remaining.is_multiple_of(2);
                 level.remaining -= 1;
             }
-            if let Token::Array(_) | Token::Map(_) = token {
-                if is_key && in_key {
-                    return Err(SyntaxError::NestedKey { at: self.start });
-                }
+            let inside = match token {
+                Token::Array(len) => Some((len, false)),
+                Token::Map(len) => Some((2 * len, true)),
+                // In JSON it is a map, so it counts as the level that it will be there.
+                Token::Ext(..) => Some((0, false)),
+                _ => None,
+            };
+            if let Some((remaining, is_map)) = inside {
                 if levels.len() >= levels_max {
                     return Err(SyntaxError::TooDeep { at: self.start });
+                }
+                if is_key && in_key && !matches!(token, Token::Ext(..)) {
+                    return Err(SyntaxError::NestedKey { at: self.start });
                 }
                 levels.push(Level {
                     remaining,

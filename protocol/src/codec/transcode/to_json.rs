@@ -71,9 +71,6 @@ fn write_scalar(token: Token<'_>, key_start: Option<usize>, out: &mut Vec<u8>) {
     match token {
         Token::Text(text) => return json::write_text(text.as_bytes(), out),
         Token::Bin(bytes) => return json::write_base64(bytes, out),
-        Token::Ext(TIMESTAMP, bytes) if let Some(text) = rfc3339(bytes) => {
-            return json::write_text(text.as_bytes(), out);
-        }
         Token::Nil => out.extend_from_slice(b"null"),
         Token::Bool(true) => out.extend_from_slice(b"true"),
         Token::Bool(false) => out.extend_from_slice(b"false"),
@@ -81,17 +78,25 @@ fn write_scalar(token: Token<'_>, key_start: Option<usize>, out: &mut Vec<u8>) {
         Token::F32(number) => json::write_f32(number, out),
         Token::F64(number) => json::write_f64(number, out),
         Token::Ext(kind, bytes) => {
-            out.extend_from_slice(br#"{"ext":"#);
-            json::write_integer(kind.into(), out);
-            out.extend_from_slice(br#","data_base64":"#);
-            json::write_base64(bytes, out);
-            out.push(b'}');
+            let instant = if kind == TIMESTAMP { rfc3339(bytes) } else { None };
+            if let Some(text) = instant {
+                return json::write_text(text.as_bytes(), out);
+            }
+            write_ext(kind, bytes, out);
         }
         Token::Array(_) | Token::Map(_) => {}
     }
     if let Some(start) = key_start {
         quote(start, out);
     }
+}
+
+fn write_ext(kind: i8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"ext":"#);
+    json::write_integer(kind.into(), out);
+    out.extend_from_slice(br#","data_base64":"#);
+    json::write_base64(bytes, out);
+    out.push(b'}');
 }
 
 /// Makes the JSON text from `start` on a string.

@@ -1,0 +1,5 @@
+//! A real server on a port of its own, and real clients: the one integration binary.
+
+mod cli;
+mod doors;
+mod support;
