@@ -399,6 +399,8 @@ mod replies {
         #[serde(flatten)]
         input: Input,
         message_contains: String,
+        #[serde(default)]
+        unknown: bool,
     }
 
     #[derive(Deserialize)]
@@ -472,7 +474,14 @@ mod replies {
         let file: File = read("replies.json");
         for case in file.errors {
             for (codec, bytes) in case.input.forms() {
-                let message = codec.decode_server(&bytes).expect_err(&case.name).to_string();
+                let error = codec.decode_server(&bytes).expect_err(&case.name);
+                assert_eq!(
+                    error.is_unknown(),
+                    case.unknown,
+                    "{} ({codec:?}): {error}",
+                    case.name
+                );
+                let message = error.to_string();
                 assert!(
                     message.contains(&case.message_contains),
                     "{} ({codec:?}): {message}",

@@ -2,4 +2,8 @@
 
 mod cli;
 mod doors;
+mod examples;
+mod handshake;
+mod library;
+mod purity;
 mod support;

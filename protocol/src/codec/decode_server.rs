@@ -1,5 +1,5 @@
 //! Replies and pushes out of their bytes: what a client of this crate does, and the tests.
-//! `retry` and `reconnect` follow from the codes, which this version knows, and are not read.
+//! `reconnect`, and `retry` of a code that this version knows, follow from the codes and are not read.
 
 use std::time::Duration;
 
@@ -39,11 +39,7 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
             position: position(fields)?,
         }),
         "pong" => ServerMessage::Reply(Reply::Pong { id: fields.id()? }),
-        "error" => ServerMessage::Reply(Reply::Error(CommandError {
-            id: fields.id()?,
-            code: error_code(fields)?,
-            message: fields.text(Key::Message)?.into_owned(),
-        })),
+        "error" => ServerMessage::Reply(Reply::Error(error(fields)?)),
         "message" => ServerMessage::Push(Push::Message {
             topic: fields.topic()?,
             offset: fields.count(Key::Offset)?,
@@ -66,11 +62,23 @@ fn error_code(fields: &Fields<'_>) -> Result<ErrorCode, FieldError> {
     ErrorCode::parse(&word).ok_or_else(|| FieldError::unknown_word(Key::Code.as_str(), &word))
 }
 
+/// An error whose code is of a later version still answers its command: `retry` says what it amounts to.
+fn error(fields: &Fields<'_>) -> Result<CommandError, FieldError> {
+    let word = fields.text(Key::Code)?;
+    let message = fields.text(Key::Message)?;
+    let error = match ErrorCode::parse(&word) {
+        Some(code) => CommandError::new(code, message),
+        None if fields.boolean_or(Key::Retry, false)? => {
+            CommandError::new(ErrorCode::Unavailable, format!("{word}: {message}"))
+        }
+        None => CommandError::new(ErrorCode::BadRequest, format!("{word}: {message}")),
+    };
+    Ok(error.with_id(fields.id()?))
+}
+
 fn position(fields: &Fields<'_>) -> Result<Position, FieldError> {
     let text = fields.text(Key::Epoch)?;
-    let epoch: Epoch = text
-        .parse()
-        .map_err(|_| FieldError::unknown_word(Key::Epoch.as_str(), &text))?;
+    let epoch: Epoch = text.parse().map_err(|_| FieldError::not_an_epoch(&text))?;
     Ok(Position {
         epoch,
         offset: fields.count(Key::Offset)?,

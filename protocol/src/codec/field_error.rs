@@ -50,6 +50,8 @@ pub(crate) enum FieldError {
     NotACount { key: &'static str, got: i128 },
     #[error("field \"{key}\" is not available in this version")]
     Later { key: &'static str },
+    #[error("field \"epoch\" is not an epoch: {quoted}")]
+    NotAnEpoch { quoted: String },
     #[error("field \"data_base64\" is not standard base64 with padding")]
     NotBase64,
     #[error("field \"data_base64\" is for JSON: in MessagePack, bytes are published as bin in \"data\"")]
@@ -76,6 +78,10 @@ impl FieldError {
 
     pub(crate) fn unknown_op(op: &str) -> Self {
         Self::UnknownOp { quoted: quote(op) }
+    }
+
+    pub(crate) fn not_an_epoch(text: &str) -> Self {
+        Self::NotAnEpoch { quoted: quote(text) }
     }
 
     pub(crate) fn unknown_word(key: &'static str, word: &str) -> Self {

@@ -21,6 +21,21 @@ use crate::push::Push;
 use crate::reply::{Published, Reply};
 
 /// How commands, replies and pushes are written down on one connection.
+///
+/// ```
+/// use topichub_protocol::{Codec, Message, Operation, Position, Epoch};
+///
+/// let command = br#"{"op":"publish","id":2,"topic":"ticker.AAPL","data":{"price":190.2}}"#;
+/// let command = Codec::Json.decode_command(command)?;
+/// let Operation::Publish(publish) = command.operation else { unreachable!() };
+///
+/// let position = Position { epoch: Epoch(7), offset: 45 };
+/// let message = Message { topic: publish.topic, position, payload: publish.payload };
+/// let mut out = Vec::new();
+/// Codec::Json.encode_message(&message, &mut out);
+/// assert_eq!(out, br#"{"op":"message","topic":"ticker.AAPL","offset":45,"data":{"price":190.2}}"#);
+/// # Ok::<(), topichub_protocol::CommandError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// `pubsub.json`: JSON in text frames.
@@ -42,6 +57,17 @@ pub enum ServerMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(transparent)]
 pub struct DecodeError(FieldError);
+
+impl DecodeError {
+    /// Whether the bytes are sound and only say something that this version does not know: an `op` or a code.
+    /// Clients pass over such pushes, so that an older client lives with a newer server.
+    pub fn is_unknown(&self) -> bool {
+        matches!(
+            self.0,
+            FieldError::UnknownOp { .. } | FieldError::UnknownWord { .. } | FieldError::UnknownNumber { .. }
+        )
+    }
+}
 
 impl Codec {
     /// The subprotocols this server speaks, the default first.
