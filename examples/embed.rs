@@ -6,6 +6,8 @@
 //! curl -X POST 127.0.0.1:8081/orders/alice/shipped
 //! ```
 
+use std::time::Duration;
+
 use actix_web::{App, HttpResponse, HttpServer, Responder, post, web};
 use serde::Serialize;
 use topichub::{Hub, Settings};
@@ -47,7 +49,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = HttpServer::new(move || {
         App::new().app_data(web::Data::new(hub.clone())).service(update).configure(|app| hub.configure(app))
     });
-    let server = server.bind(address)?;
+    // Else actix lingers a second after the end of each WebSocket.
+    let server = server.client_disconnect_timeout(Duration::ZERO).bind(address)?;
     println!("listening at http://{}", server.addrs()[0]);
     Ok(server.run().await?)
 }

@@ -194,6 +194,9 @@ impl Hub {
 
     /// Mounts the hub in an `App`: WebSocket at `/ws`, the HTTP API at `/topics/…`, `/publish` and `/healthz`.
     ///
+    /// After the end of a WebSocket `HttpServer` keeps the TCP connection for its `client_disconnect_timeout`, which
+    /// is a second unless you set it; zero closes it at once.
+    ///
     /// ```no_run
     /// # use actix_web::{App, HttpServer};
     /// # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use tokio_tungstenite::tungstenite::Message;
 struct Example {
     process: Child,
     address: String,
+    /// Kept open, so that the example can go on printing.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Example {
@@ -20,9 +22,10 @@ impl Example {
         assert!(binary.exists(), "build the examples first: cargo build --examples");
         let mut process = Command::new(binary).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
         let (_, address) = line.trim().trim_end_matches('/').split_once("//").unwrap();
-        Self { address: address.to_owned(), process }
+        Self { address: address.to_owned(), process, _output: output }
     }
 }
 

@@ -60,7 +60,8 @@ impl Server {
                     Door::A => topichub::serve(hub.clone(), listener, 2, |_| {}).unwrap(),
                     Door::B => {
                         let app = move || App::new().configure(|app| mounted.configure(app));
-                        HttpServer::new(app).workers(2).disable_signals().listen(listener).unwrap().run()
+                        let server = HttpServer::new(app).workers(2).disable_signals();
+                        server.client_disconnect_timeout(Duration::ZERO).listen(listener).unwrap().run()
                     }
                 };
                 sender.send((hub, server.handle())).unwrap();

@@ -1,0 +1,70 @@
+"""The servers and peers of the stories. A server lives for the whole run; every story has topics of its own."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TypeAlias
+
+import pytest
+
+from peer import JSON, MSGPACK, Peer
+from raw import RawPeer
+from server import Server
+
+StartServer: TypeAlias = Callable[..., Server]
+Connect: TypeAlias = Callable[..., Peer]
+ConnectRaw: TypeAlias = Callable[..., RawPeer]
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Starts servers with settings of their own; those with the same settings are one."""
+    running: dict[tuple[tuple[str, object], ...], Server] = {}
+
+    def start(**settings: str | int | bool) -> Server:
+        key = tuple(sorted(settings.items()))
+        if key not in running:
+            running[key] = Server(tmp_path_factory.mktemp("server"), settings)
+        return running[key]
+
+    yield start
+    for server in running.values():
+        try:
+            server.assert_sound()
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Iterator[Server]:
+    """The server with its defaults. After each story it still runs and has not panicked."""
+    server = start_server()
+    yield server
+    server.assert_sound()
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic nobody else uses."""
+    return f"story.{next(_NUMBERS)}"
+
+
+@pytest.fixture(params=[JSON, MSGPACK])
+def subprotocol(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def connect(server: Server) -> Iterator[Connect]:
+    """Connects peers to the default server, and closes them in the end."""
+    with ExitStack() as stack:
+        yield lambda subprotocol=JSON, **options: stack.enter_context(Peer(server, subprotocol, **options))
+
+
+@pytest.fixture
+def connect_raw(server: Server) -> Iterator[ConnectRaw]:
+    """Opens TCP connections to the default server."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(RawPeer(server, **options))
