@@ -286,7 +286,10 @@ impl Simulation {
         self.registry.handle(input, self.now, &mut effects);
         for effect in effects.drain(..) {
             let Effect::Deliver { worker, delivery } = effect else { panic!("nobody else asked") };
-            self.workers[worker.0 as usize].inbox.push_back(delivery);
+            let worker = &mut self.workers[worker.0 as usize];
+            if worker.live {
+                worker.inbox.push_back(delivery);
+            }
         }
         self.effects = effects;
         if let Some((topic, Publisher::Session { session, id })) = published {
@@ -407,6 +410,11 @@ impl Simulation {
             peer.left = true;
         }
         self.inputs.push_back(Input::WorkerLeft { worker: id });
+        if let Some(last) = self.peers.iter().rev().find(|peer| peer.seat.worker == id) {
+            // Its last word comes too late.
+            let subscribe = Subscribe { filters: OneOrMany::One(Filter::parse("a").unwrap()), echo: true };
+            self.inputs.push_back(Input::Subscribe { session: last.seat, id: None, subscribe, permit: None });
+        }
         self.workers[at].inbox.clear();
         self.workers[at].live = false;
         self.workers[at].fan_out = FanOut::new(id, SUBSCRIPTIONS_MAX);
