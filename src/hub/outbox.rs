@@ -103,10 +103,15 @@ impl Outbox {
         self.messages
     }
 
-    /// Keeps `part`, or says which limit it would pass.
+    /// Keeps `part`, or says which limit it would pass. An empty outbox takes any part: a message that grows beyond the
+    /// limit where its codec changes must not disconnect a reader that keeps up.
     pub(crate) fn hold(&mut self, part: Part<'_>, limits: &OutboxLimits) -> Result<(), OutboxFull> {
         let bytes = self.bytes + (part.end - part.start);
         let messages = self.messages + part.chunk.messages(&(part.start..part.end));
+        if self.is_empty() {
+            self.hold_regardless(part);
+            return Ok(());
+        }
         if bytes > limits.bytes {
             return Err(OutboxFull::Bytes { bytes, max: limits.bytes });
         }
@@ -224,6 +229,13 @@ mod tests {
         let full = outbox.hold(Part::whole(&chunk(&["a", "b", "c", "d"])), &LIMITS);
         assert_eq!(full, Err(OutboxFull::Messages { messages: 5, max: 4 }));
         assert_eq!(waiting(&outbox), "0123456789");
+    }
+
+    #[test]
+    fn an_empty_outbox_takes_a_message_of_any_length() {
+        let mut outbox = Outbox::default();
+        outbox.hold(Part::whole(&chunk(&["a message longer than the limit"])), &LIMITS).unwrap();
+        assert!(outbox.hold(Part::whole(&chunk(&["x"])), &LIMITS).is_err());
     }
 
     #[test]

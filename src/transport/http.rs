@@ -1,7 +1,7 @@
 //! The HTTP side of the hub: publishing, one message or a batch, and health. The same topics and limits as on WebSockets.
 
 use actix_web::http::{StatusCode, header};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, guard, web};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use topichub_protocol::code::ErrorCode;
@@ -24,15 +24,16 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
         web::resource("/topics/{topic}")
             .app_data(message)
             .route(web::post().to(move |request, body| publish(publish_hub.clone(), request, body)))
-            .default_service(web::to(|| async { wrong_method("POST") })),
+            .default_service(web::to(only_post)),
     );
     app.service(
         web::resource("/publish")
             .app_data(batch)
             .route(web::post().to(move |request, body| publish_batch(batch_hub.clone(), request, body)))
-            .default_service(web::to(|| async { wrong_method("POST") })),
+            .default_service(web::to(only_post)),
     );
-    app.route("/healthz", web::get().to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
+    let health = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    app.route("/healthz", health.to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
 }
 
 /// A body that has been read, or why it could not be.
@@ -106,10 +107,12 @@ async fn publish_batch(hub: Hub, request: HttpRequest, body: Body) -> Result<Htt
 
 /// The topic in the path, whatever of it is percent-encoded.
 fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
+    let invalid = |detail: String| Problem::new(ErrorCode::InvalidTopic, detail);
     let text = request.match_info().get("topic").unwrap_or_default();
     // The router has decoded all but what it needs for routing, such as %2F.
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| Problem::new(ErrorCode::InvalidTopic, "the topic in the path is not UTF-8"))?;
-    Topic::parse(&text).map_err(|error| Problem::from(PublishError::from(error)))
+    let text = percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
+    let shown: String = text.chars().take(64).collect();
+    Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
 }
 
 fn unread(error: &actix_web::Error, max: usize) -> Problem {
@@ -119,6 +122,6 @@ fn unread(error: &actix_web::Error, max: usize) -> Problem {
     Problem::bad_request("the body could not be read")
 }
 
-fn wrong_method(allowed: &str) -> Result<HttpResponse, Problem> {
-    Err(Problem::method_not_allowed(format!("this address takes {allowed}")))
+async fn only_post() -> Result<HttpResponse, Problem> {
+    Err(Problem::only_post())
 }

@@ -39,8 +39,9 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, ..Self::bad_request(detail) }
     }
 
-    pub(crate) fn method_not_allowed(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request(detail) }
+    /// For addresses that take `POST` only.
+    pub(crate) fn only_post() -> Self {
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request("this address takes POST") }
     }
 
     /// The same as the error of one entry in a batch.
@@ -94,6 +95,9 @@ impl ResponseError for Problem {
         if self.status == StatusCode::UPGRADE_REQUIRED {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             response.insert_header((header::UPGRADE, "websocket"));
+        }
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.insert_header((header::ALLOW, "POST"));
         }
         response.body(self.document())
     }

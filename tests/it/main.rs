@@ -4,6 +4,7 @@ mod cli;
 mod doors;
 mod examples;
 mod handshake;
+mod http;
 mod library;
 mod purity;
 mod support;

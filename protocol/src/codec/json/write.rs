@@ -6,38 +6,41 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Lexer, Token};
+use super::{Lexer, Token, plain_len};
 
 /// Appends a string. Only what must be escaped is (RFC 8259 §7), in its short form where there is one.
 ///
 /// Takes bytes because it also quotes JSON made a moment ago; they are UTF-8 in, and so out.
 pub(crate) fn write_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let mut plain = 0;
-    for (at, &byte) in text.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&text[plain..at]);
-        plain = at + 1;
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            0x08 => b'b',
-            0x0c => b'f',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            _ => {
-                let digits = b"0123456789abcdef";
-                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[high], digits[low]]);
-                continue;
-            }
+    let mut rest = text;
+    loop {
+        let (plain, special) = rest.split_at(plain_len(rest));
+        out.extend_from_slice(plain);
+        let Some((&byte, behind)) = special.split_first() else {
+            break;
         };
-        out.extend_from_slice(&[b'\\', short]);
+        write_escape(byte, out);
+        rest = behind;
     }
-    out.extend_from_slice(&text[plain..]);
     out.push(b'"');
+}
+
+fn write_escape(byte: u8, out: &mut Vec<u8>) {
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
+            let digits = b"0123456789abcdef";
+            let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+            return out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digits[high], digits[low]]);
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
 }
 
 /// Appends bytes as a string of padded base64 (RFC 4648 §4).

@@ -104,7 +104,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next token.
+    /// The next token. Inlined like that of JSON, and for the same reason.
+    #[inline(always)]
     pub(crate) fn next(&mut self) -> Result<Token<'a>, SyntaxError> {
         self.start = self.at;
         let [marker] = self.take()?;
