@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use actix::{Actor, Addr, Arbiter, System};
 use actix_web::web;
@@ -56,6 +56,8 @@ struct Inner {
     /// The fan-out for subscriptions within this process; it lives beside the registry.
     house: Addr<FanOut>,
     next_worker: Arc<AtomicU32>,
+    /// The connections of all workers.
+    sessions: Arc<AtomicUsize>,
     /// The bytes that callers outside of any session may have on their way.
     flight: Arc<Semaphore>,
 }
@@ -131,14 +133,16 @@ impl Hub {
         let next_worker = Arc::new(AtomicU32::new(0));
         let house_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (to_registry, house_settings) = (registry.clone(), Arc::clone(&settings));
+        let sessions = Arc::new(AtomicUsize::new(0));
+        let house_sessions = Arc::clone(&sessions);
         let house = FanOut::start_in_arbiter(&arbiter, move |_| {
-            let worker = Worker::new(house_id, house_settings, clock, to_registry);
+            let worker = Worker::new(house_id, house_settings, clock, to_registry, house_sessions);
             FanOut { worker: Rc::new(worker) }
         });
         registry.do_send(JoinWorker { worker: house_id, fan_out: house.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
-        let inner = Inner { id, settings, clock, registry, house, next_worker, flight };
+        let inner = Inner { id, settings, clock, registry, house, next_worker, sessions, flight };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -210,6 +214,11 @@ impl Hub {
         http::configure(self, app);
     }
 
+    /// How many WebSocket connections are open or closing, over all threads.
+    pub fn sessions(&self) -> usize {
+        self.inner.sessions.load(Ordering::Relaxed)
+    }
+
     /// Tells every client to come back (4201) and closes its connection.
     pub fn drain(&self) {
         self.inner.registry.do_send(Drain);
@@ -221,9 +230,10 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, .. } = &*self.inner;
+        let Inner { settings, clock, registry, next_worker, sessions, .. } = &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let worker = Rc::new(Worker::new(id, Arc::clone(settings), *clock, registry.clone()));
+        let (settings, sessions) = (Arc::clone(settings), Arc::clone(sessions));
+        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), sessions));
         let fan_out = FanOut { worker: Rc::clone(&worker) }.start();
         registry.do_send(JoinWorker { worker: id, fan_out });
         worker

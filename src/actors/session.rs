@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
 use actix::fut::ActorFuture;
@@ -14,7 +15,7 @@ use super::destination::Destination;
 use super::worker::Worker;
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::session::{Outcome, Session as Core};
-use crate::transport::link::{Incoming, Link, Phase};
+use crate::transport::link::{Link, Phase};
 use crate::transport::source::Source;
 
 /// After this much a session lets the others of its thread have their turn.
@@ -42,6 +43,7 @@ impl Session {
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let core = Core::new(seat, link.codec());
         let session = Self { worker, link, source, key, core, parting: false };
+        session.worker.sessions.fetch_add(1, Ordering::Relaxed);
         session.welcome();
         session.start();
     }
@@ -69,7 +71,7 @@ impl Session {
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let mut read = 0;
         loop {
-            let _ = self.link.poll_flush(cx);
+            self.link.poll_flush(cx);
             match self.link.phase() {
                 Phase::Ended => return Poll::Ready(()),
                 Phase::Open => {}
@@ -102,7 +104,7 @@ impl Session {
         let mut inputs = Vec::new();
         let mut scratch = worker.scratch.borrow_mut();
         let count = source.poll_read(cx, link, &mut scratch, |bytes| {
-            link.receive(bytes, |Incoming::Command(bytes), out| match core.handle(bytes) {
+            link.receive(bytes, |bytes, out| match core.handle(bytes) {
                 Outcome::Forward(input) => inputs.push(input),
                 Outcome::Reply(reply) => {
                     Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
@@ -125,6 +127,7 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.link.peer_has_gone();
         self.worker.leave(self.key);
+        self.worker.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

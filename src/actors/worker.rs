@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use actix::Addr;
@@ -23,12 +24,20 @@ pub(crate) struct Worker {
     pub(crate) pulse: RefCell<Pulse>,
     /// Where the sockets of this thread are read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// The connections of all workers of the hub.
+    pub(crate) sessions: Arc<AtomicUsize>,
     clock: Clock,
     registry: Addr<Registry>,
 }
 
 impl Worker {
-    pub(crate) fn new(id: WorkerId, settings: Arc<Settings>, clock: Clock, registry: Addr<Registry>) -> Self {
+    pub(crate) fn new(
+        id: WorkerId,
+        settings: Arc<Settings>,
+        clock: Clock,
+        registry: Addr<Registry>,
+        sessions: Arc<AtomicUsize>,
+    ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
             pong_timeout: settings.pong_timeout,
@@ -39,6 +48,7 @@ impl Worker {
             pulse: RefCell::new(Pulse::new(times)),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             settings,
+            sessions,
             clock,
             registry,
         }

@@ -1,5 +1,6 @@
 //! Connections: HTTP, the WebSocket handshake, sockets and bodies. The only part that knows HTTP and WebSocket types.
 
+mod exit;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod link;

@@ -1,0 +1,198 @@
+//! A connection's way out: a socket or the body of a response, and before it the outbox with what could not leave yet.
+//! It knows bytes only; what they mean, and what to do when the outbox is full, is the link's business.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use crate::hub::outbox::{Chunk, Outbox, OutboxFull, OutboxLimits, Part};
+
+/// The most slices handed to the kernel in one call.
+const SLICES_MAX: usize = 64;
+
+enum Way {
+    /// Door A: a socket of our own.
+    Socket(TcpStream),
+    /// Door B: the body of a streaming response, and who waits for more of it.
+    Body(Option<Waker>),
+    /// The connection is over.
+    Closed,
+}
+
+/// The way out, and what waits before it.
+pub(super) struct Exit {
+    way: Way,
+    outbox: Outbox,
+}
+
+/// Why bytes did not go out and do not wait either.
+pub(super) enum Refused {
+    Full(OutboxFull),
+    /// The socket reports an error: the connection is over.
+    Broken,
+}
+
+impl Exit {
+    pub(super) fn socket(stream: TcpStream) -> Self {
+        Self { way: Way::Socket(stream), outbox: Outbox::default() }
+    }
+
+    pub(super) fn body() -> Self {
+        Self { way: Way::Body(None), outbox: Outbox::default() }
+    }
+
+    pub(super) fn is_socket(&self) -> bool {
+        matches!(self.way, Way::Socket(_))
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+
+    /// Sends parts in order: what the kernel takes at once, and the rest by way of the outbox.
+    pub(super) fn send_parts(&mut self, parts: &[Part<'_>], limits: &OutboxLimits) -> Result<(), Refused> {
+        let mut written = match parts {
+            [part] => self.write_now(&[IoSlice::new(part.bytes())])?,
+            _ => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                slices.iter_mut().zip(parts).for_each(|(slice, part)| *slice = IoSlice::new(part.bytes()));
+                self.write_now(&slices[..parts.len().min(SLICES_MAX)])?
+            }
+        };
+        for part in parts {
+            let mut rest = *part;
+            let gone = written.min(part.end - part.start);
+            rest.start += gone;
+            written -= gone;
+            if rest.start < rest.end {
+                self.outbox.hold(rest, limits).map_err(Refused::Full)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends bytes that only this connection gets.
+    pub(super) fn send(&mut self, bytes: &[u8], limits: &OutboxLimits) -> Result<(), Refused> {
+        let written = self.write_now(&[IoSlice::new(bytes)])?;
+        if written < bytes.len() {
+            let chunk = Rc::new(Chunk::single(Bytes::copy_from_slice(&bytes[written..])));
+            self.outbox.hold(Part::whole(&chunk), limits).map_err(Refused::Full)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a connection's last words, which are few, whatever the limits.
+    pub(super) fn send_last(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+        let written = self.write_now(&[IoSlice::new(bytes)])?;
+        let chunk = Rc::new(Chunk::single(Bytes::copy_from_slice(&bytes[written..])));
+        self.outbox.hold_regardless(Part::whole(&chunk));
+        Ok(())
+    }
+
+    /// Makes room for last words: drops every message of which nothing has gone out.
+    pub(super) fn drop_unbegun(&mut self) {
+        self.outbox.drop_unbegun();
+    }
+
+    /// Writes to a socket before which nothing waits; how much it took, which is nothing in all other cases.
+    fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
+        let Way::Socket(stream) = &self.way else { return Ok(0) };
+        if !self.outbox.is_empty() {
+            return Ok(0);
+        }
+        let written = match slices {
+            [slice] => stream.try_write(slice),
+            _ => stream.try_write_vectored(slices),
+        };
+        match written {
+            Ok(count) => Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(_) => Err(Refused::Broken),
+        }
+    }
+
+    /// Passes on what waits, as far as the socket takes it. A body is drained by whoever reads it.
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        while !self.outbox.is_empty() {
+            let Way::Socket(stream) = &self.way else { return Poll::Pending };
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut count = 0;
+            for (slice, bytes) in slices.iter_mut().zip(self.outbox.slices()) {
+                *slice = IoSlice::new(bytes);
+                count += 1;
+            }
+            let ready = ready!(stream.poll_write_ready(cx));
+            match ready.and_then(|()| stream.try_write_vectored(&slices[..count])) {
+                Ok(written) => self.outbox.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(Err(Refused::Broken)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once from the socket. `Ready(0)` at its end.
+    pub(super) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<usize> {
+        let Way::Socket(stream) = &self.way else { return Poll::Ready(0) };
+        loop {
+            if ready!(stream.poll_read_ready(cx)).is_err() {
+                return Poll::Ready(0);
+            }
+            match stream.try_read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result.unwrap_or(0)),
+            }
+        }
+    }
+
+    /// The oldest waiting bytes, for the body.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.outbox.pop()
+    }
+
+    /// The body has nothing to read; `waker` is woken when that changes.
+    pub(super) fn await_more(&mut self, waker: &Waker) {
+        if let Way::Body(waiting) = &mut self.way {
+            *waiting = Some(waker.clone());
+        }
+    }
+
+    /// Wakes whoever reads the body.
+    pub(super) fn wake_body(&mut self) {
+        if let Way::Body(waiting) = &mut self.way
+            && let Some(waker) = waiting.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Says to the peer that nothing more will come; what it sends can still be read.
+    pub(super) fn stop_writing(&self) {
+        if let Way::Socket(stream) = &self.way {
+            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+        }
+    }
+
+    /// Ends the socket at once, without regard for what the kernel still holds.
+    pub(super) fn abort(&self) {
+        if let Way::Socket(stream) = &self.way {
+            let socket = SockRef::from(stream);
+            // Without this the kernel would keep unread bytes for minutes on behalf of a peer that reads nothing.
+            let _ = socket.set_linger(Some(Duration::ZERO));
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Closes the socket, or lets the body come to its end.
+    pub(super) fn close(&mut self) {
+        self.wake_body();
+        self.way = Way::Closed;
+        self.outbox = Outbox::default();
+    }
+}
