@@ -1,8 +1,13 @@
-//! The `topichub` command.
+//! The `topichub` command: the server, and a client for the terminal. What it does is in `cli`; the broker is the library.
 
-#[actix_web::main]
-async fn main() -> std::io::Result<()> {
-    let hub = topichub::Hub::start(topichub::Settings::default()).map_err(std::io::Error::other)?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
-    topichub::serve(hub, listener, 1, |_| {})?.await
+mod cli;
+mod demo;
+mod pages;
+
+/// A message's life is many small allocations on one thread and frees on another.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
 }

@@ -1,1 +1,573 @@
-//! (to come)
+//! The `topichub` command as people and scripts use it: the real binary, its output and its exit codes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use crate::support::DEADLINE;
+
+/// A run of the command. Killed when dropped.
+struct Run {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Option<Receiver<String>>,
+    errors: Receiver<String>,
+}
+
+/// How a run has ended.
+struct Ended {
+    code: i32,
+    output: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Run {
+    fn start(arguments: &[&str]) -> Self {
+        Self::of(topichub(arguments))
+    }
+
+    fn of(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let input = child.stdin.take();
+        let output = Some(lines_of(child.stdout.take().unwrap()));
+        let errors = lines_of(child.stderr.take().unwrap());
+        Self {
+            child,
+            input,
+            output,
+            errors,
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line on standard output.
+    fn output(&self) -> String {
+        self.output
+            .as_ref()
+            .unwrap()
+            .recv_timeout(DEADLINE)
+            .expect("a line of output")
+    }
+
+    /// The next line on standard error that holds this text.
+    fn error_with(&self, text: &str) -> String {
+        loop {
+            let line = self
+                .errors
+                .recv_timeout(DEADLINE)
+                .unwrap_or_else(|_| panic!("no error line with {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn terminate(&self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Waits for the end, with nothing more on standard input.
+    fn end(mut self) -> Ended {
+        self.input.take();
+        let drain = |lines: &Receiver<String>| {
+            let mut all = Vec::new();
+            loop {
+                match lines.recv_timeout(DEADLINE) {
+                    Ok(line) => all.push(line),
+                    Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return all,
+                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("does not end; so far {all:?}"),
+                }
+            }
+        };
+        let errors = drain(&self.errors);
+        let output = self.output.as_ref().map(drain).unwrap_or_default();
+        let code = self
+            .child
+            .wait()
+            .unwrap()
+            .code()
+            .expect("an exit code, not a signal");
+        Ended { code, output, errors }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    /// Everything that was said, for snapshots.
+    fn told(&self) -> String {
+        let Self { code, output, errors } = self;
+        let section = |name: &str, lines: &[String]| {
+            let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            if lines.is_empty() {
+                lines
+            } else {
+                format!("--- {name}\n{lines}")
+            }
+        };
+        format!(
+            "{}{}--- exit code {code}",
+            section("output", output),
+            section("errors", errors)
+        )
+    }
+}
+
+/// The binary, untouched by the environment of the tests.
+fn topichub(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_topichub"));
+    for name in [
+        "TOPICHUB_LISTEN",
+        "TOPICHUB_WORKERS",
+        "TOPICHUB_CONFIG",
+        "TOPICHUB_LOG",
+        "TOPICHUB_DEMO",
+        "RUST_LOG",
+        "COLUMNS",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1").args(arguments);
+    command
+}
+
+fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines() {
+            let Ok(line) = line else { return };
+            if sender.send(line).is_err() {
+                return; // drops the pipe: the reader has gone
+            }
+        }
+    });
+    lines
+}
+
+/// A directory of a test's own.
+fn directory(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// A server on a port of its own.
+struct Server {
+    run: Run,
+    address: String,
+    started: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        Self::of(topichub(
+            &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat(),
+        ))
+    }
+
+    fn of(command: Command) -> Self {
+        let run = Run::of(command);
+        let started = run.error_with("serves http://");
+        let address = started
+            .split("http://")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap()
+            .to_owned();
+        Self {
+            run,
+            address,
+            started,
+        }
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    fn subscribe(&self, arguments: &[&str]) -> Run {
+        let run = Run::start(&[&["subscribe", &self.url()], arguments].concat());
+        run.error_with("subscribed to ");
+        run
+    }
+
+    fn publish(&self, arguments: &[&str]) -> Run {
+        Run::start(&[&["publish", &self.url()], arguments].concat())
+    }
+
+    /// The head and body of the answer to one HTTP request.
+    fn http(&self, request: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let request = format!("{request}\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.to_lowercase(), body.to_owned())
+    }
+}
+
+/// Compares with the file of this name in `snapshots/`, but for what differs from run to run.
+#[track_caller]
+fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"127\.0\.0\.1:[1-9]\d{4}", "127.0.0.1:[port]");
+    settings.add_filter(r"topichub \d+\.\d+\.\d+", "topichub [version]");
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+/// What several runs have said, under a title each.
+#[track_caller]
+fn snapshots(name: &str, runs: Vec<(&str, Run)>) {
+    let tell = |(title, run): (&str, Run)| format!("=== {title}\n{}\n\n", run.end().told());
+    snapshot(name, &runs.into_iter().map(tell).collect::<String>());
+}
+
+#[track_caller]
+fn check_help(name: &str, arguments: &[&str]) {
+    let ended = Run::start(arguments).end();
+    assert_eq!((ended.code, ended.errors.len()), (0, 0));
+    insta::assert_snapshot!(name, ended.output.join("\n"));
+}
+
+#[test]
+fn help_teaches_by_example() {
+    check_help("help", &["--help"]);
+    check_help("help_serve", &["serve", "--help"]);
+    check_help("help_check", &["check", "--help"]);
+    check_help("help_publish", &["publish", "--help"]);
+    check_help("help_subscribe", &["subscribe", "--help"]);
+    let version = Run::start(&["--version"]).end();
+    assert_eq!(
+        version.output,
+        [format!("topichub {}", env!("CARGO_PKG_VERSION"))]
+    );
+}
+
+/// What `topichub check` says to each of these files.
+fn check_configs(name: &str, files: &[(&str, &str)]) {
+    let directory = directory(name);
+    let mut told = String::new();
+    for (title, text) in files {
+        std::fs::write(directory.join("topichub.toml"), text).unwrap();
+        let mut command = topichub(&["check", "--config", "topichub.toml"]);
+        command.current_dir(&directory);
+        told.push_str(&format!("=== {title}\n{}\n\n", Run::of(command).end().told()));
+    }
+    snapshot(name, &told);
+}
+
+#[test]
+fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
+    check_configs(
+        "config_mistakes",
+        &[
+            (
+                "a sound file",
+                "[server]\nlisten = \"[::1]:8080\"\n\n[limits]\nping_interval = \"1m\"\n",
+            ),
+            (
+                "an unknown key",
+                "[server]\nlisten = \"127.0.0.1:8080\"\nworkerz = 4\n",
+            ),
+            (
+                "an unknown table",
+                "[server]\nworkers = 4\n\n[auth]\nopen = true\n",
+            ),
+            ("an unknown limit", "[limits]\nmax_bytes = 4\n"),
+            ("a wrong type", "[server]\nlisten = 8080\n"),
+            ("not a time", "[limits]\nping_interval = \"25 parsecs\"\n"),
+            ("not an address", "[server]\nlisten = \"8080\"\n"),
+            ("no workers", "[server]\nworkers = 0\n"),
+            ("no outbox", "[limits]\noutbox_messages_max = 0\n"),
+            ("no pings", "[limits]\nping_interval = \"0s\"\n"),
+            (
+                "inverted times",
+                "[limits]\nping_interval = \"5s\" # often\npong_timeout = \"10s\"\n",
+            ),
+            ("a time against a default", "[limits]\nping_interval = \"5s\"\n"),
+            (
+                "a message larger than an outbox",
+                "[limits]\nmessage_bytes_max = 2_000_000\n",
+            ),
+            ("not a level", "[log]\nlevel = \"loud\"\n"),
+            ("an open string", "[server]\nlisten = \"127.0.0.1:8080\n"),
+            ("a unit where none is", "[limits]\nmessage_bytes_max = 64KiB\n"),
+            (
+                "the same key twice",
+                "[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_configuration_that_is_not_there_is_named() {
+    for command in ["check", "serve"] {
+        snapshot(
+            "config_not_there",
+            &Run::start(&[command, "--config", "not-there.toml"]).end().told(),
+        );
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_both_over_the_file() {
+    let file = directory("precedence").join("topichub.toml");
+    std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n").unwrap();
+    let start = |environment: &[(&str, &str)], flags: &[&str]| {
+        let mut command = topichub(&["serve", "--config", file.to_str().unwrap()]);
+        command.args(flags).envs(environment.iter().copied());
+        Server::of(command).started
+    };
+    assert!(start(&[], &[]).contains("with 1 worker,"));
+    assert!(start(&[("TOPICHUB_WORKERS", "2")], &[]).contains("with 2 workers,"));
+    assert!(start(&[("TOPICHUB_WORKERS", "2")], &["--workers", "3"]).contains("with 3 workers,"));
+}
+
+#[test]
+fn what_is_published_in_messagepack_is_read_in_json() {
+    let server = Server::start(&[]);
+    let json = server.subscribe(&["sports.*", "--count", "3"]);
+    let msgpack = server.subscribe(&["sports.demo", "--count", "3", "--protocol", "msgpack"]);
+
+    let mut publisher = server.publish(&["sports.demo", "--protocol", "msgpack"]);
+    publisher.write("{\"home\": 3, \"teams\": [\"A\", null]}\n\n1.5\n\"text\"");
+    let published = publisher.end();
+    assert_eq!(
+        (published.code, published.errors.as_slice()),
+        (0, ["published 3 messages to sports.demo".to_owned()].as_slice())
+    );
+
+    let expected = [
+        r#"{"topic":"sports.demo","offset":1,"data":{"home":3,"teams":["A",null]}}"#,
+        r#"{"topic":"sports.demo","offset":2,"data":1.5}"#,
+        r#"{"topic":"sports.demo","offset":3,"data":"text"}"#,
+    ];
+    for subscriber in [json, msgpack] {
+        let ended = subscriber.end();
+        assert_eq!(
+            (ended.code, ended.output),
+            (0, expected.map(str::to_owned).to_vec())
+        );
+    }
+}
+
+#[test]
+fn many_lines_arrive_in_order() {
+    const LINES: usize = 5000;
+    let server = Server::start(&[]);
+    let subscriber = server.subscribe(&["numbers", "--count", &LINES.to_string()]);
+    let mut publisher = server.publish(&["numbers", "--verbose"]);
+    publisher.write(
+        &(1..=LINES)
+            .map(|number| format!("{number}\n"))
+            .collect::<String>(),
+    );
+    let published = publisher.end();
+    assert_eq!((published.code, published.output.len()), (0, LINES));
+    assert!(published.output[LINES - 1].ends_with(&format!("\"offset\":{LINES}}}")));
+    let received = subscriber.end().output;
+    let expected: Vec<_> = (1..=LINES)
+        .map(|n| format!(r#"{{"topic":"numbers","offset":{n},"data":{n}}}"#))
+        .collect();
+    assert_eq!(received, expected);
+}
+
+#[test]
+fn what_is_not_published_is_named_with_its_line() {
+    let server = Server::start(&[]);
+    let mut publisher = server.publish(&["chat.lobby"]);
+    publisher.write(&format!("1\nhello\n\n\"{}\"\n[1,\n2\n", "x".repeat(70_000)));
+    snapshots(
+        "publish_refused",
+        vec![
+            ("lines", publisher),
+            ("not JSON", server.publish(&["chat.lobby", "hello"])),
+            ("text", server.publish(&["chat.lobby", "hello", "--string"])),
+            ("the server's own topic", server.publish(&["$sys.stats", "-1"])),
+        ],
+    );
+}
+
+#[test]
+fn wrong_usage_is_explained() {
+    let start = |arguments: &[&'static str]| (arguments[0], Run::start(arguments));
+    snapshots(
+        "usage",
+        vec![
+            start(&["publish", "ws://127.0.0.1:8080", "chat.*", "1"]),
+            start(&["subscribe", "127.0.0.1:8080", "clock"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a..b"]),
+            start(&["serve", "--listen", "8080"]),
+            start(&["serve", "--log", "loud"]),
+            start(&["serve", "--demo", "--demo-pace", "0"]),
+        ],
+    );
+}
+
+#[test]
+fn without_a_server_the_client_says_what_to_do() {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port(); // free again now
+    let url = format!("ws://127.0.0.1:{port}");
+    let server = Server::start(&[]);
+    let elsewhere = format!("http://{}/healthz", server.address);
+    let tls = format!("wss://{}", server.address);
+    snapshots(
+        "no_server",
+        vec![
+            ("publish to nobody", Run::start(&["publish", &url, "a", "1"])),
+            ("subscribe to nobody", Run::start(&["subscribe", &url, "a"])),
+            ("not the WebSocket", Run::start(&["subscribe", &elsewhere, "a"])),
+            ("no TLS", Run::start(&["subscribe", &tls, "a"])),
+        ],
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = Run::start(&["serve", "--listen", &address, "--log", "off"]).end();
+    snapshot("port_taken", &ended.told());
+}
+
+#[test]
+fn sigterm_tells_everybody_to_come_back_and_ends_well() {
+    let server = Server::start(&[]);
+    let subscriber = server.subscribe(&["a"]);
+    let mut publisher = server.publish(&["a"]);
+    publisher.write("1\n");
+    assert_eq!(subscriber.output(), r#"{"topic":"a","offset":1,"data":1}"#);
+    server.run.terminate();
+    let Ended { code, errors, .. } = server.run.end();
+    assert_eq!(code, 0, "{errors:?}");
+    assert!(
+        errors.last().unwrap().ends_with("the server has stopped"),
+        "{errors:?}"
+    );
+    assert!(
+        !errors.iter().any(|line| line.contains("did not answer")),
+        "{errors:?}"
+    );
+    snapshots(
+        "closed",
+        vec![("the subscriber", subscriber), ("the publisher", publisher)],
+    );
+}
+
+#[test]
+fn a_subscriber_whose_reader_has_gone_ends_quietly() {
+    let server = Server::start(&[]);
+    let mut subscriber = server.subscribe(&["a"]);
+    let mut publisher = server.publish(&["a"]);
+    publisher.write("1\n");
+    subscriber.output();
+    subscriber.output.take(); // as `head -1` does
+    let deadline = std::time::SystemTime::now() + DEADLINE;
+    while subscriber.child.try_wait().unwrap().is_none() {
+        assert!(
+            std::time::SystemTime::now() < deadline,
+            "goes on without a reader"
+        );
+        publisher.write("2\n");
+        let _ = publisher.errors.recv_timeout(Duration::from_millis(10));
+    }
+    let ended = subscriber.end();
+    assert_eq!((ended.code, ended.errors), (0, vec![]));
+}
+
+#[test]
+fn the_demo_feeds_what_the_pages_show() {
+    let server = Server::start(&["--demo", "--demo-pace", "20"]);
+    assert!(server.started.ends_with("demo on"));
+    let feed = |topic: &str| {
+        let ended = server.subscribe(&[topic, "--count", "1"]).end();
+        let message: serde_json::Value = serde_json::from_str(&ended.output[0]).unwrap();
+        message["data"].clone()
+    };
+    assert!(feed("ticker.AAPL")["price"].is_number());
+    assert!(feed("sports.premier-league.arsenal")["home_team"].is_string());
+    assert!(feed("sports.live.*")["event"].is_string());
+    assert!(feed("clock")["time"].as_str().unwrap().ends_with('Z'));
+    if cfg!(target_os = "linux") {
+        assert!(feed("system.cpu")["per_core"].is_array());
+        assert!(feed("system.memory")["total_bytes"].as_u64() > Some(0));
+        assert!(feed("system.network")["rx_bytes_per_s"].is_u64());
+    }
+}
+
+#[test]
+fn the_pages_are_served_as_browsers_want_them() {
+    let server = Server::start(&[]);
+    let (head, body) = server.http("GET / HTTP/1.1");
+    assert!(
+        head.starts_with("http/1.1 200 ") && head.contains("content-type: text/html; charset=utf-8"),
+        "{head}"
+    );
+    assert!(
+        head.contains("content-security-policy: default-src 'self'") && head.contains("nosniff"),
+        "{head}"
+    );
+    assert!(body.contains("<title>TopicHub"));
+
+    let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let (head, body) = server.http(&format!("GET /index.html HTTP/1.1\r\nIf-None-Match: {etag}"));
+    assert!(head.starts_with("http/1.1 304 ") && body.is_empty(), "{head}");
+    let (head, body) = server.http("HEAD /hub.js HTTP/1.1");
+    assert!(
+        head.starts_with("http/1.1 200 ") && head.contains("content-type: text/javascript"),
+        "{head}"
+    );
+    assert!(body.is_empty() && !head.contains("content-length: 0"), "{head}");
+
+    for (path, content_type) in [
+        ("/vendor/msgpack/index.mjs", "text/javascript; charset=utf-8"),
+        ("/style.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/vendor/msgpack/LICENSE", "text/plain; charset=utf-8"),
+    ] {
+        let (head, _) = server.http(&format!("GET {path} HTTP/1.1"));
+        assert!(
+            head.starts_with("http/1.1 200 ") && head.contains(&format!("content-type: {content_type}\r\n")),
+            "{path}: {head}"
+        );
+    }
+    for request in [
+        "GET /nowhere",
+        "GET /../Cargo.toml",
+        "GET /vendor/",
+        "POST /index.html",
+    ] {
+        let (head, body) = server.http(&format!("{request} HTTP/1.1"));
+        assert!(
+            head.starts_with("http/1.1 404 ") && head.contains("application/problem+json"),
+            "{request}: {head}"
+        );
+        assert!(body.contains("\"status\":404"), "{request}: {body}");
+    }
+}

@@ -1,0 +1,245 @@
+//! `topichub.toml`: its tables, and which values no server can run with. How a mistake is shown is in `config_error`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use topichub::Settings;
+
+pub(super) use super::config_error::ConfigError;
+use super::config_error::{Mistake, Place};
+use super::{Exit, Failure, listen, logging};
+
+/// The largest limit in bytes or in number.
+const LIMIT_MAX: usize = 1 << 30;
+
+/// The longest time that can be set.
+const TIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The whole file. What is left out has its default.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) limits: Settings,
+    pub(crate) log: Log,
+}
+
+/// `[server]`. `None` is: as if there were no file.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Server {
+    pub(crate) listen: Option<String>,
+    pub(crate) workers: Option<usize>,
+}
+
+/// `[log]`.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub(crate) level: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        };
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Ok(Self::parse(&path.display().to_string(), &text)?)
+    }
+
+    fn parse(name: &str, text: &str) -> Result<Self, Box<Mistake>> {
+        let config: Self = toml::from_str(text).map_err(|error| Mistake::of_toml(name, text, &error))?;
+        match config.impossible() {
+            Some(impossible) => Err(impossible.into_mistake(name, text)),
+            None => Ok(config),
+        }
+    }
+
+    /// The first value that no server can run with.
+    fn impossible(&self) -> Option<Impossible> {
+        self.impossible_server()
+            .or_else(|| self.impossible_number())
+            .or_else(|| self.impossible_time())
+    }
+
+    fn impossible_server(&self) -> Option<Impossible> {
+        let check_listen = |address: &String| listen::parse_address(address).err();
+        if let Some(help) = self.server.listen.as_ref().and_then(check_listen) {
+            return Some(Impossible::new(
+                &[("server", "listen")],
+                "not an address to listen on",
+                help,
+            ));
+        }
+        if let Some(help) = self
+            .server
+            .workers
+            .and_then(|workers| listen::check_workers(workers).err())
+        {
+            let help = format!("{help}; leave the key out for one on each core");
+            return Some(Impossible::new(
+                &[("server", "workers")],
+                "not a number of workers",
+                help,
+            ));
+        }
+        let help = self
+            .log
+            .level
+            .as_ref()
+            .and_then(|level| logging::parse_filter(level).err())?;
+        Some(Impossible::new(&[("log", "level")], "not a level", help))
+    }
+
+    fn impossible_number(&self) -> Option<Impossible> {
+        let limits = &self.limits;
+        let numbers = [
+            ("message_bytes_max", limits.message_bytes_max, 1),
+            ("topics_per_session_max", limits.topics_per_session_max, 1),
+            ("outbox_bytes_max", limits.outbox_bytes_max, 1),
+            ("outbox_messages_max", limits.outbox_messages_max, 1),
+            ("session_flight_bytes_max", limits.session_flight_bytes_max, 1),
+            ("local_flight_bytes_max", limits.local_flight_bytes_max, 1),
+            ("batch_bytes_max", limits.batch_bytes_max, 1),
+            ("unused_topics_max", limits.unused_topics_max, 0),
+        ];
+        for (key, value, min) in numbers {
+            if !(min..=LIMIT_MAX).contains(&value) {
+                let help = format!("`{key}` is {min} to {LIMIT_MAX}");
+                return Some(Impossible::new(&[("limits", key)], "out of range", help));
+            }
+        }
+        if limits.outbox_bytes_max < limits.message_bytes_max {
+            let places = [("limits", "outbox_bytes_max"), ("limits", "message_bytes_max")];
+            let (outbox, message) = (limits.outbox_bytes_max, limits.message_bytes_max);
+            let help = format!(
+                "`outbox_bytes_max` is {outbox} and `message_bytes_max` {message}: no reader could ever have such a message"
+            );
+            return Some(Impossible::new(
+                &places,
+                "`outbox_bytes_max` must be at least `message_bytes_max`",
+                help,
+            ));
+        }
+        None
+    }
+
+    fn impossible_time(&self) -> Option<Impossible> {
+        let limits = &self.limits;
+        let moment = Duration::from_millis(1);
+        let times = [
+            ("ping_interval", limits.ping_interval, moment),
+            ("pong_timeout", limits.pong_timeout, moment),
+            ("close_timeout", limits.close_timeout, moment),
+            ("handshake_timeout", limits.handshake_timeout, moment),
+            ("topic_linger", limits.topic_linger, Duration::ZERO),
+        ];
+        for (key, value, min) in times {
+            if !(min..=TIME_MAX).contains(&value) {
+                let [min, max] = [min, TIME_MAX].map(humantime::format_duration);
+                let help = format!("`{key}` is {min} to {max}");
+                return Some(Impossible::new(&[("limits", key)], "out of range", help));
+            }
+        }
+        if limits.pong_timeout >= limits.ping_interval {
+            let places = [("limits", "pong_timeout"), ("limits", "ping_interval")];
+            let [pong, ping] = [limits.pong_timeout, limits.ping_interval].map(humantime::format_duration);
+            let help = format!(
+                "`pong_timeout` is {pong} and `ping_interval` {ping}: an answer must come before the next ping"
+            );
+            return Some(Impossible::new(
+                &places,
+                "`pong_timeout` must be shorter than `ping_interval`",
+                help,
+            ));
+        }
+        None
+    }
+}
+
+/// A sound value that makes no sense.
+struct Impossible {
+    /// The table and key to blame; the first of them that the file holds.
+    places: Vec<(&'static str, &'static str)>,
+    what: &'static str,
+    help: String,
+}
+
+impl Impossible {
+    fn new(places: &[(&'static str, &'static str)], what: &'static str, help: String) -> Self {
+        Self {
+            places: places.to_vec(),
+            what,
+            help,
+        }
+    }
+
+    fn into_mistake(self, name: &str, text: &str) -> Box<Mistake> {
+        let found = |(table, key): &(&'static str, &'static str)| {
+            Place::of_value(text, table, key).map(|place| (*key, place))
+        };
+        let (message, place) = match self.places.iter().find_map(found) {
+            Some((key, place)) => (format!("impossible value for `{key}`"), Some(place)),
+            None => (self.what.to_owned(), None),
+        };
+        Mistake::new(name, text, place, message, self.what, Some(self.help))
+    }
+}
+
+/// `topichub check`.
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    Config::read(path).map_err(ConfigError::into_failure)?;
+    println!("{}: ok", path.display());
+    Ok(())
+}
+
+impl ConfigError {
+    pub(super) fn into_failure(self) -> Failure {
+        match &self {
+            Self::Unreadable { .. } => Failure::new(Exit::Refused, &self, None),
+            Self::Mistake(mistake) => Failure {
+                exit: Exit::Refused,
+                text: mistake.drawn(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../topichub.example.toml");
+
+    #[test]
+    fn the_example_file_holds_the_defaults() {
+        let config = Config::parse("topichub.example.toml", EXAMPLE).unwrap();
+        assert_eq!(config.limits, Settings::default());
+        assert_eq!(config.server.listen.as_deref(), Some("127.0.0.1:8080"));
+        assert_eq!(config.log.level.as_deref(), Some("info"));
+    }
+
+    #[test]
+    fn the_example_file_tells_of_every_key() {
+        for table in ["server", "limits", "log"] {
+            let mistake = Config::parse("x", &format!("{table}.unknown = 1")).unwrap_err();
+            let known: Vec<_> = mistake.known().collect();
+            assert!(!known.is_empty());
+            for key in known {
+                let told = EXAMPLE
+                    .lines()
+                    .any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+                assert!(told, "[{table}] {key} is not in the example");
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        assert_eq!(Config::parse("x", "").unwrap(), Config::default());
+    }
+}

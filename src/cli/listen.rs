@@ -1,0 +1,91 @@
+//! The address of the server: checked as text wherever it comes from, and listened on.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+
+/// Connections that wait to be accepted. Thousands of clients come back at once after a restart; the kernel may cap it
+/// (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// More threads than this only wait for one another.
+pub(crate) const WORKERS_MAX: usize = 1024;
+
+/// `HOST:PORT`, the port a number up to 65535. Whether the host exists turns out when it is listened on.
+pub(crate) fn parse_address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
+        _ => Err(
+            "an address with a port is needed, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080"
+                .to_owned(),
+        ),
+    }
+}
+
+/// A number of threads.
+pub(crate) fn parse_workers(text: &str) -> Result<usize, String> {
+    let workers = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    check_workers(workers).map(|()| workers)
+}
+
+pub(crate) fn check_workers(workers: usize) -> Result<(), String> {
+    if (1..=WORKERS_MAX).contains(&workers) {
+        Ok(())
+    } else {
+        Err(format!("1 to {WORKERS_MAX} workers are possible"))
+    }
+}
+
+/// The server could not listen.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}")]
+pub(crate) struct ListenError {
+    address: String,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self.source.kind() {
+            io::ErrorKind::AddrInUse => Some(
+                "another program has this port: stop it, or choose another with --listen (port 0 is any free one)",
+            ),
+            io::ErrorKind::PermissionDenied => Some(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: choose a higher one with --listen",
+            ),
+            io::ErrorKind::AddrNotAvailable => Some(
+                "this machine has no such address: 127.0.0.1 is for this machine alone, 0.0.0.0 for all others too",
+            ),
+            _ => None,
+        }
+    }
+}
+
+/// Listens on the first address of `HOST:PORT` that can be had.
+pub(crate) fn listen(address: &str) -> Result<TcpListener, ListenError> {
+    let failed = |source| ListenError {
+        address: address.to_owned(),
+        source,
+    };
+    let mut last = io::ErrorKind::NotFound.into();
+    for candidate in address.to_socket_addrs().map_err(failed)? {
+        match listen_on(candidate) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A server that is started again need not wait until the kernel has forgotten the old one's connections.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,171 @@
+//! `topichub serve`: settings from file, environment and flags, then the server until a signal, and an orderly end.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use topichub::{Hub, Settings};
+
+use super::args::ServeArgs;
+use super::config::{Config, ConfigError};
+use super::listen::{ListenError, listen};
+use super::{Exit, Failure, logging};
+use crate::demo::{self, Pace};
+use crate::pages;
+
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// How long clients have to answer the server's close.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// What to serve, whoever has said it.
+struct Plan {
+    listen: String,
+    workers: usize,
+    limits: Settings,
+    demo: Option<Pace>,
+}
+
+/// The server could not start or go on.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Hub(#[from] topichub::StartError),
+    #[error("cannot serve")]
+    Server(#[from] io::Error),
+    #[error("the server has ended by itself")]
+    Ended,
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        let advice = match &error {
+            ServeError::Listen(error) => error.advice(),
+            _ => None,
+        };
+        Failure::new(Exit::Refused, &error, advice)
+    }
+}
+
+/// `topichub serve`.
+pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let config = match &args.config {
+        Some(path) => Config::read(path).map_err(ConfigError::into_failure)?,
+        None => Config::default(),
+    };
+    logging::start(&log_filter(&args, &config)?);
+    let plan = Plan {
+        listen: args
+            .listen
+            .or(config.server.listen)
+            .unwrap_or_else(|| LISTEN.to_owned()),
+        workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
+        limits: config.limits,
+        demo: args.demo.then_some(Pace(args.demo_pace)),
+    };
+    Ok(actix_rt::System::new().block_on(serve(plan))?)
+}
+
+/// The flag and its own variable win over the `RUST_LOG` that other programs share, and all of them over the file.
+fn log_filter(args: &ServeArgs, config: &Config) -> Result<String, Failure> {
+    if let Some(filter) = &args.log {
+        return Ok(filter.clone());
+    }
+    match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => logging::parse_filter(&filter).map_err(|help| Failure {
+            exit: Exit::Refused,
+            text: format!("error: RUST_LOG is not a filter: {filter}\n  help: {help}"),
+        }),
+        _ => Ok(config.log.level.clone().unwrap_or_else(|| "info".to_owned())),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+async fn serve(plan: Plan) -> Result<(), ServeError> {
+    raise_open_files();
+    let listener = listen(&plan.listen)?;
+    let address = listener.local_addr()?;
+    let hub = Hub::start(plan.limits)?;
+    let server = topichub::serve(hub.clone(), listener, plan.workers, pages::configure)?;
+    let handle = server.handle();
+    let mut server = actix_rt::spawn(server);
+
+    let workers = if plan.workers == 1 { "worker" } else { "workers" };
+    let demo = if plan.demo.is_some() { "on" } else { "off" };
+    log::info!(
+        "topichub {} serves http://{address} and ws://{address}/ws with {} {workers}, demo {demo}",
+        env!("CARGO_PKG_VERSION"),
+        plan.workers,
+    );
+    if let Some(pace) = plan.demo {
+        demo::start(&hub, pace);
+    }
+
+    tokio::select! {
+        signal = stop_signal() => {
+            log::info!("{} received: the server stops", signal?);
+            stop(&hub, &handle).await;
+            (&mut server).await.map_err(io::Error::other)??;
+            log::info!("the server has stopped");
+            Ok(())
+        }
+        ended = &mut server => {
+            ended.map_err(io::Error::other)??;
+            Err(ServeError::Ended)
+        }
+    }
+}
+
+/// Takes no new connections, says goodbye to the others, and gives them a moment for their answer.
+async fn stop(hub: &Hub, server: &ServerHandle) {
+    server.pause().await;
+    log::info!("sessions told to come back: {}", hub.sessions());
+    hub.drain();
+    let all_gone = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while hub.sessions() > 0 {
+            look.tick().await;
+        }
+    };
+    if tokio::time::timeout(GOODBYE_MAX, all_gone).await.is_err() {
+        log::warn!(
+            "sessions that did not answer within {1} s: {0}",
+            hub.sessions(),
+            GOODBYE_MAX.as_secs()
+        );
+    }
+    server.stop(true).await;
+}
+
+/// Waits for the signal to stop, and names it.
+#[cfg(unix)]
+async fn stop_signal() -> io::Result<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stop_signal() -> io::Result<&'static str> {
+    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+}
+
+/// Each connection is an open file, and many systems start programs with a limit of 1,024.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => log::info!("at most {files} open files, one for each connection and a few more"),
+        Err(error) => log::warn!("the limit of open files stays as it is: {error}"),
+    }
+}
