@@ -46,7 +46,8 @@ async fn a_body_is_published_in_the_form_its_type_names() {
         let mut reader = server.connect(JSON).await;
         reader.ask(json!({"op": "subscribe", "id": 1, "topic": "sports.*"})).await;
         let msgpack = rmp_serde::to_vec_named(&json!({"home": 3})).unwrap();
-        let cases: [(&str, &[u8], &str, Value); 6] = [
+        type Case<'a> = (&'a str, &'a [u8], &'a str, Value);
+        let cases: [Case<'_>; 6] = [
             ("application/json", br#" {"home":3} "#, "data", json!({"home": 3})),
             ("application/x-www-form-urlencoded", br#"{"home":3}"#, "data", json!({"home": 3})),
             ("", b"3", "data", json!(3)),
@@ -77,7 +78,8 @@ async fn what_is_wrong_is_said_in_a_problem_document() {
     for door in Door::BOTH {
         let server = Server::start(door);
         let long = format!("\"{}\"", "x".repeat(70_000));
-        let cases: [(&str, &str, &[u8], u16, &str, &str); 6] = [
+        type Case<'a> = (&'a str, &'a str, &'a [u8], u16, &'a str, &'a str);
+        let cases: [Case<'_>; 6] = [
             ("/topics/a..b", "", b"1", 400, "invalid_topic", "a..b"),
             ("/topics/a.*", "", b"1", 400, "invalid_topic", "a.*"),
             ("/topics/$sys.x", "", b"1", 403, "forbidden", "$sys"),
