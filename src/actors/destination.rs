@@ -16,7 +16,8 @@ use crate::transport::link::Link;
 /// One subscriber's way out.
 pub(crate) enum Destination {
     Peer(Rc<Link>),
-    Stream(Sender),
+    /// Boxed, because nearly all are peers.
+    Stream(Box<Sender>),
 }
 
 fn class_of(codec: Codec) -> Class {

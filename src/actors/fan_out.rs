@@ -93,7 +93,7 @@ impl Handler<OpenStream> for FanOut {
 
     fn handle(&mut self, open: OpenStream, _: &mut Self::Context) {
         let (sender, subscription) = subscription::channel(open.capacity, open.subscribed);
-        let subscriber = self.worker.fan_out.borrow_mut().join(Destination::Stream(sender));
+        let subscriber = self.worker.fan_out.borrow_mut().join(Destination::Stream(Box::new(sender)));
         let session = SessionRef { worker: self.worker.id(), subscriber };
         let subscribe = Subscribe { filters: OneOrMany::One(open.filter), echo: true };
         let id = Some(CommandId::Integer(0));

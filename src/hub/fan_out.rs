@@ -259,6 +259,8 @@ impl<L: Outlet> FanOut<L> {
         }
         let Subscriber { outlet, memberships } = &mut self.subscribers[subscriber];
         let place = self.groups[group].add(Member { subscriber, class: outlet.class() });
+        // Most sessions have one or few: a vector that grows by itself begins with room for four.
+        memberships.reserve_exact(usize::from(memberships.is_empty()));
         memberships.push(Membership { group, place, echo });
     }
 

@@ -81,9 +81,21 @@ struct Held {
     range: Range<u32>,
 }
 
-/// A session's bounded outbound queue.
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        &self.chunk.bytes[self.range.start as usize..self.range.end as usize]
+    }
+}
+
+/// A session's bounded outbound queue. Most are empty at most times: then it is one null pointer.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    waiting: Option<Box<Waiting>>,
+}
+
+/// At least one message, or the rest of one.
+#[derive(Debug, Default)]
+struct Waiting {
     queue: VecDeque<Held>,
     bytes: usize,
     messages: usize,
@@ -91,27 +103,26 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.waiting.is_none()
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
-    #[cfg(test)]
     pub(crate) fn messages(&self) -> usize {
-        self.messages
+        self.waiting.as_ref().map_or(0, |waiting| waiting.messages)
     }
 
     /// Keeps `part`, or says which limit it would pass. An empty outbox takes any part: a message that grows beyond the
     /// limit where its codec changes must not disconnect a reader that keeps up.
     pub(crate) fn hold(&mut self, part: Part<'_>, limits: &OutboxLimits) -> Result<(), OutboxFull> {
-        let bytes = self.bytes + (part.end - part.start);
-        let messages = self.messages + part.chunk.messages(&(part.start..part.end));
         if self.is_empty() {
             self.hold_regardless(part);
             return Ok(());
         }
+        let bytes = self.bytes() + (part.end - part.start);
+        let messages = self.messages() + part.chunk.messages(&(part.start..part.end));
         if bytes > limits.bytes {
             return Err(OutboxFull::Bytes { bytes, max: limits.bytes });
         }
@@ -127,28 +138,52 @@ impl Outbox {
         if part.start == part.end {
             return;
         }
-        self.bytes += part.end - part.start;
-        self.messages += part.chunk.messages(&(part.start..part.end));
         let range = part.start as u32..part.end as u32;
-        self.queue.push_back(Held { chunk: Rc::clone(part.chunk), range });
+        let messages = part.chunk.messages(&(part.start..part.end));
+        self.waiting.get_or_insert_default().push(Held { chunk: Rc::clone(part.chunk), range }, messages);
     }
 
     /// The waiting bytes, oldest first.
     pub(crate) fn slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.queue.iter().map(|held| &held.chunk.bytes[held.range.start as usize..held.range.end as usize])
+        self.waiting.iter().flat_map(|waiting| &waiting.queue).map(Held::bytes)
     }
 
     /// The oldest waiting bytes as one shared slice, taken out.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
-        let held = self.queue.front()?;
-        let range = held.range.start as usize..held.range.end as usize;
-        let bytes = held.chunk.bytes.slice(range.clone());
-        self.advance(range.len());
+        let held = self.waiting.as_ref()?.queue.front()?;
+        let bytes = held.chunk.bytes.slice_ref(held.bytes());
+        self.advance(bytes.len());
         Some(bytes)
     }
 
     /// The peer took `count` bytes.
-    pub(crate) fn advance(&mut self, mut count: usize) {
+    pub(crate) fn advance(&mut self, count: usize) {
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.advance(count);
+        if waiting.queue.is_empty() {
+            self.waiting = None;
+        }
+    }
+
+    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays.
+    pub(crate) fn drop_unbegun(&mut self) {
+        let Some(mut held) = self.waiting.take().and_then(|mut waiting| waiting.queue.pop_front()) else { return };
+        let start = held.range.start as usize;
+        if held.chunk.start_of_message_at(start) < start {
+            held.range.end = held.chunk.end_of_message_at(start) as u32;
+            self.waiting.get_or_insert_default().push(held, 1);
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, held: Held, messages: usize) {
+        self.bytes += held.range.len();
+        self.messages += messages;
+        self.queue.push_back(held);
+    }
+
+    fn advance(&mut self, mut count: usize) {
         self.bytes -= count;
         while count > 0 {
             let Some(held) = self.queue.front_mut() else { break };
@@ -160,29 +195,6 @@ impl Outbox {
             if held.range.is_empty() {
                 self.queue.pop_front();
             }
-        }
-        if self.queue.is_empty() {
-            self.queue = VecDeque::new();
-        }
-    }
-
-    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays.
-    pub(crate) fn drop_unbegun(&mut self) {
-        let begun = self.queue.pop_front().and_then(|mut held| {
-            let start = held.range.start as usize;
-            if held.chunk.start_of_message_at(start) == start {
-                return None;
-            }
-            held.range.end = held.chunk.end_of_message_at(start) as u32;
-            Some(held)
-        });
-        self.queue = VecDeque::new();
-        self.bytes = 0;
-        self.messages = 0;
-        if let Some(held) = begun {
-            self.bytes = held.range.len();
-            self.messages = 1;
-            self.queue.push_back(held);
         }
     }
 }

@@ -35,12 +35,21 @@ pub(crate) fn negotiate(
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(Problem::bad_request("the header Connection must contain Upgrade"));
     }
-    let one = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let has_body = headers.get_all(header::CONTENT_LENGTH).any(|length| length.as_bytes() != b"0");
+    if has_body || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Problem::bad_request("a WebSocket handshake has no body"));
+    }
+    // None, or one that is said twice, is none (RFC 6455 §11.3).
+    let one = |name: HeaderName| {
+        let mut lines = headers.get_all(name);
+        let value = lines.next()?.to_str().ok()?.trim();
+        lines.next().is_none().then_some(value)
+    };
     if one(header::SEC_WEBSOCKET_VERSION) != Some("13") {
         return Err(Problem::upgrade_required("the header Sec-WebSocket-Version must be 13"));
     }
     let Some(key) = one(header::SEC_WEBSOCKET_KEY).filter(|key| is_valid_key(key)) else {
-        return Err(Problem::bad_request("the header Sec-WebSocket-Key must be the base64 of 16 bytes"));
+        return Err(Problem::bad_request("one header Sec-WebSocket-Key must be the base64 of 16 bytes"));
     };
     let (codec, subprotocol) = subprotocol(headers, settings)?;
     Ok(Accepted { accept: accept_key(key), subprotocol, codec })

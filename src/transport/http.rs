@@ -108,8 +108,8 @@ async fn publish_batch(hub: Hub, request: HttpRequest, body: Body) -> Result<Htt
 /// The topic in the path, whatever of it is percent-encoded.
 fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
     let invalid = |detail: String| Problem::new(ErrorCode::InvalidTopic, detail);
-    let text = request.match_info().get("topic").unwrap_or_default();
-    // The router has decoded all but what it needs for routing, such as %2F.
+    // As it was sent: the router would put replacement characters for what is not UTF-8.
+    let text = request.uri().path().rsplit('/').next().unwrap_or_default();
     let text = percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
     let shown: String = text.chars().take(64).collect();
     Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))

@@ -64,8 +64,11 @@ fn http_service(
     let upgrade = move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
         let hub = hub.clone();
         async move {
-            let parts = framed.into_parts();
-            upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+            let mut parts = framed.into_parts();
+            // Answers to requests that came just before this one.
+            if parts.io.write_all_buf(&mut parts.write_buf).await.is_ok() {
+                upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+            }
             Ok::<_, Error>(())
         }
     };
@@ -110,6 +113,6 @@ fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
     }
     head.push_str("\r\n");
     link.send(head.as_bytes());
-    let early = (!early.is_empty()).then(|| early.into());
-    Session::begin(worker, link, Source::Socket { early });
+    let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
+    Session::begin(worker, link, source);
 }

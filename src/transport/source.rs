@@ -12,10 +12,12 @@ use super::link::Link;
 /// How much is read at once. One buffer of this size serves all sockets of a thread, so an idle connection holds none.
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
-/// The way in.
+/// The way in. Each session has one: what is rare is boxed.
 pub(crate) enum Source {
-    /// The link's own socket. What came along with the handshake is to be read first.
-    Socket { early: Option<Box<[u8]>> },
+    /// What came along with the handshake, to be read first, and then the link's own socket.
+    Early(Box<Box<[u8]>>),
+    /// The link's own socket.
+    Socket,
     /// The payload of the request that was upgraded.
     Payload(Box<Payload>),
 }
@@ -30,12 +32,13 @@ impl Source {
         take: impl FnOnce(&mut [u8]),
     ) -> Poll<usize> {
         match self {
-            Self::Socket { early: early @ Some(_) } => {
-                let mut bytes = early.take().unwrap_or_default();
+            Self::Early(bytes) => {
+                let mut bytes = std::mem::take(&mut **bytes);
+                *self = Self::Socket;
                 take(&mut bytes);
                 Poll::Ready(bytes.len())
             }
-            Self::Socket { early: None } => {
+            Self::Socket => {
                 let count = ready!(link.poll_read(cx, scratch));
                 if count > 0 {
                     take(&mut scratch[..count]);

@@ -20,21 +20,28 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Starts servers with settings of their own; those with the same settings are one."""
+    """Starts servers with limits of their own; those with the same limits are one."""
     running: dict[tuple[tuple[str, object], ...], Server] = {}
 
-    def start(**settings: str | int | bool) -> Server:
-        key = tuple(sorted(settings.items()))
+    def start(**limits: str | int | bool) -> Server:
+        key = tuple(sorted(limits.items()))
         if key not in running:
-            running[key] = Server(tmp_path_factory.mktemp("server"), settings)
+            running[key] = Server(tmp_path_factory.mktemp("server"), limits)
         return running[key]
 
     yield start
-    for server in running.values():
-        try:
-            server.assert_sound()
-        finally:
-            server.stop()
+    with ExitStack() as stack:
+        for server in running.values():
+            stack.callback(stop_sound, server)
+
+
+def stop_sound(server: Server) -> None:
+    """Stops a server that has lived up to this moment and ends as it should."""
+    try:
+        server.assert_sound()
+    finally:
+        code = server.stop()
+    assert code == 0, "".join(server.log)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import msgpack
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -29,7 +28,7 @@ class Peer:
     def __init__(self, server: Server, subprotocol: str | None = JSON, **options: Any) -> None:
         self.text = subprotocol != MSGPACK
         names: Sequence[Subprotocol] | None = [Subprotocol(subprotocol)] if subprotocol else None
-        self.socket: ClientConnection = connect(
+        self._connection = connect(
             server.websocket_url,
             subprotocols=names,
             max_size=None,
@@ -39,6 +38,7 @@ class Peer:
             proxy=None,
             **options,
         )
+        self.socket: ClientConnection = self._connection.__enter__()
         self._ids = itertools.count(1)
         self._kept: deque[Map] = deque()
         self.welcome = self.push("welcome")
@@ -46,8 +46,10 @@ class Peer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        self.socket.close(CloseCode.NORMAL_CLOSURE if kind is None else CloseCode.INTERNAL_ERROR)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._connection.__exit__(kind, error, trace)
 
     def encode(self, command: Any) -> str | bytes:
         if self.text:
@@ -119,15 +121,21 @@ class Peer:
         reply = self.ask("subscribe", topic="fence")
         assert reply["op"] == "subscribed", reply
         assert self.ask("unsubscribe", topic="fence")["op"] == "unsubscribed"
-        kept = list(self._kept)
+        return self.unheard()
+
+    def unheard(self) -> list[Map]:
+        """What was read and not waited for."""
+        unheard = list(self._kept)
         self._kept.clear()
-        return kept
+        return unheard
 
     def closed(self) -> tuple[int, str]:
         """Reads until the server closes; the code and the reason of its close frame."""
+        close = None
         try:
             while True:
                 self._kept.append(self.decode(self.socket.recv(timeout=DEADLINE)))
         except ConnectionClosed as end:
-            assert end.rcvd is not None, "the connection ended without a close frame"
-            return end.rcvd.code, end.rcvd.reason
+            close = end.rcvd
+        assert close is not None, "the connection ended without a close frame"
+        return close.code, close.reason

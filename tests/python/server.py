@@ -56,18 +56,20 @@ class Answer:
 
 
 class Server:
-    """A running server. `settings` go into the section `[settings]` of its configuration file."""
+    """A running server. `limits` go into the table of that name of its configuration file."""
 
-    def __init__(self, directory: Path, settings: Mapping[str, str | int | bool] | None = None) -> None:
+    def __init__(self, directory: Path, limits: Mapping[str, str | int | bool] | None = None) -> None:
         command = [str(binary()), "serve", "--listen", "127.0.0.1:0"]
-        if settings:
+        if limits:
             config = directory / "topichub.toml"
-            lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+            lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in limits.items())]
             config.write_text("\n".join(lines) + "\n")
             command += ["--config", str(config)]
         self.log: list[str] = []
         self._addresses: Queue[tuple[str, int] | None] = Queue()
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {"RUST_LOG": "info"}
+        )
         assert self._process.stderr is not None
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
         self._listener.start()
@@ -93,7 +95,7 @@ class Server:
 
     @property
     def resident_kib(self) -> int:
-        """How much memory the process holds, or None's stand-in 0 where /proc does not exist."""
+        """How much memory the process holds; 0 where there is no /proc."""
         status = Path(f"/proc/{self._process.pid}/status")
         if not status.exists():
             return 0
@@ -120,7 +122,7 @@ class Server:
         assert not any("panicked" in line for line in self.log), "".join(self.log)
 
     def stop(self) -> int:
-        """Asks the process to end, and its exit code."""
+        """Asks the process to end, and makes it if it does not; its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(DEADLINE)

@@ -1,0 +1,98 @@
+# What one does here; `make` lists it. Installs go into tests/ and are made once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BIN := $(TARGET)/debug/topichub
+VENV := tests/python/.venv
+PYTHON := $(VENV)/.installed
+NODE := tests/node/node_modules/.installed
+BROWSER := tests/browser/node_modules/.installed
+ESLINT := tests/node/node_modules/.bin/eslint
+TSC := tests/node/node_modules/.bin/tsc
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: ## build and serve the demo on http://127.0.0.1:8080
+	cargo run --release -- serve --demo
+
+# --- tests ---
+
+.PHONY: test
+test: test-rust test-python test-node test-browser ## all tests; installs what they need
+
+.PHONY: test-rust
+test-rust: ## unit, property, simulator, vector, documentation and integration tests
+	cargo test --workspace
+
+.PHONY: test-python
+test-python: $(PYTHON) binary ## the binary against the PyPI packages websockets and msgpack
+	cd tests/python && TOPICHUB_BIN='$(BIN)' .venv/bin/pytest
+
+.PHONY: test-node
+test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack/msgpack
+	cd tests/node && TOPICHUB_BIN='$(BIN)' npm test --silent
+
+.PHONY: test-browser
+test-browser: $(BROWSER) binary ## the pages in a real Chromium
+	chromium="$$(tests/setup/chromium.sh)"; \
+	cd tests/browser && CHROMIUM="$$chromium" TOPICHUB_BIN='$(BIN)' npm test --silent
+
+.PHONY: binary
+binary:
+	@# By way of the integration tests: built on its own it would have other features of its dependencies, built twice.
+	cargo test --workspace --no-run --quiet --test it
+
+# --- checks ---
+
+.PHONY: check
+check: check-python check-web check-rust ## formats, lints, types and documentation; changes nothing
+
+.PHONY: check-rust
+check-rust:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --lib --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	if command -v cargo-deny >/dev/null; then cargo deny check --hide-inclusion-graph bans licenses sources; \
+	else echo 'cargo-deny is not installed: licences and sources of dependencies are not checked'; fi
+
+.PHONY: check-python
+check-python: $(PYTHON)
+	cd tests/python && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy .
+
+.PHONY: check-web
+check-web: $(NODE)
+	$(ESLINT) --config tests/node/eslint.config.mjs clients/web tests/node tests/browser
+	$(TSC) --project tests/node/tsconfig.json
+
+# --- measurements ---
+
+.PHONY: bench
+bench: ## fan-out beside the kernel's own limit, memory of idle connections, delivery to 10,000
+	cargo bench --bench fan_out
+	cargo bench --bench idle
+	cargo bench --bench delivery
+
+.PHONY: clean
+clean: ## remove what was built and installed
+	cargo clean
+	rm -rf $(VENV) tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
+	find tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- what the tests need ---
+
+$(PYTHON): tests/python/requirements.txt tests/setup/venv.sh
+	tests/setup/venv.sh $(VENV) $<
+	touch $@
+
+tests/%/node_modules/.installed: tests/%/package-lock.json
+	cd tests/$* && npm ci --silent --no-audit --no-fund
+	touch $@
