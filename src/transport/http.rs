@@ -1,6 +1,6 @@
 //! The HTTP side of the hub: publishing, one message or a batch, and health. The same topics and limits as on WebSockets.
 
-use actix_web::http::{StatusCode, header};
+use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
@@ -16,19 +16,14 @@ use crate::embed::{Hub, PublishError};
 
 /// Adds the HTTP API to an `App`.
 pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
-    let settings = hub.settings();
-    let message = web::PayloadConfig::new(settings.message_bytes_max);
-    let batch = web::PayloadConfig::new(settings.batch_bytes_max);
     let (publish_hub, batch_hub) = (hub.clone(), hub.clone());
     app.service(
         web::resource("/topics/{topic}")
-            .app_data(message)
             .route(web::post().to(move |request, body| publish(publish_hub.clone(), request, body)))
             .default_service(web::to(only_post)),
     );
     app.service(
         web::resource("/publish")
-            .app_data(batch)
             .route(web::post().to(move |request, body| publish_batch(batch_hub.clone(), request, body)))
             .default_service(web::to(only_post)),
     );
@@ -36,8 +31,16 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
     app.route("/healthz", health.to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
 }
 
-/// A body that has been read, or why it could not be.
-type Body = Result<Bytes, actix_web::Error>;
+/// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
+async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
+    let read = tokio::time::timeout(hub.settings().handshake_timeout, body.to_bytes_limited(max));
+    match read.await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(_))) => Err(Problem::bad_request("the body could not be read")),
+        Ok(Err(_)) => Err(Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"))),
+        Err(_) => Err(Problem::request_timeout()),
+    }
+}
 
 /// How a body is to be understood, by its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +69,8 @@ impl Form {
 }
 
 /// `POST /topics/{topic}`: the body is the data.
-async fn publish(hub: Hub, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|error| unread(&error, hub.settings().message_bytes_max))?;
+async fn publish(hub: Hub, request: HttpRequest, body: web::Payload) -> Result<HttpResponse, Problem> {
+    let body = read(&hub, body, hub.settings().message_bytes_max).await?;
     let topic = topic_of(&request)?;
     let payload = match Form::of(&request) {
         Form::Encoded(Codec::Json) => Payload::from_json(body),
@@ -82,8 +85,8 @@ async fn publish(hub: Hub, request: HttpRequest, body: Body) -> Result<HttpRespo
 }
 
 /// `POST /publish`: a batch, answered entry by entry in the form in which it came.
-async fn publish_batch(hub: Hub, request: HttpRequest, body: Body) -> Result<HttpResponse, Problem> {
-    let body = body.map_err(|error| unread(&error, hub.settings().batch_bytes_max))?;
+async fn publish_batch(hub: Hub, request: HttpRequest, body: web::Payload) -> Result<HttpResponse, Problem> {
+    let body = read(&hub, body, hub.settings().batch_bytes_max).await?;
     let Form::Encoded(codec) = Form::of(&request) else {
         return Err(Problem::bad_request("a batch is application/json or application/msgpack"));
     };
@@ -113,13 +116,6 @@ fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
     let text = percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
     let shown: String = text.chars().take(64).collect();
     Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
-}
-
-fn unread(error: &actix_web::Error, max: usize) -> Problem {
-    if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"));
-    }
-    Problem::bad_request("the body could not be read")
 }
 
 async fn only_post() -> Result<HttpResponse, Problem> {

@@ -39,6 +39,11 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, ..Self::bad_request(detail) }
     }
 
+    pub(crate) fn request_timeout() -> Self {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        Self { status, code: ErrorCode::Timeout, detail: "the body did not come in time".into() }
+    }
+
     /// For addresses that take `POST` only.
     pub(crate) fn only_post() -> Self {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request("this address takes POST") }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 
 use serde_json::{Value, json};
+use topichub::Settings;
 
 use crate::support::{Door, JSON, MSGPACK, Server};
 
@@ -133,5 +134,19 @@ async fn other_methods_and_addresses_are_told_so() {
         assert_eq!(answer.status, 405);
         assert!(answer.head.contains("allow: post"), "{}", answer.head);
         assert_eq!(request(&server, "GET", "/nowhere", "", b"").status, 404);
+    }
+}
+
+#[actix_web::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let mut settings = Settings::default();
+    settings.handshake_timeout = std::time::Duration::from_millis(1500);
+    for door in Door::BOTH {
+        let server = Server::with(door, settings.clone());
+        let head = "POST /topics/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[";
+        let mut text = String::new();
+        let _ = server.request_raw(head).read_to_string(&mut text);
+        assert!(text.starts_with("HTTP/1.1 408 "), "{text}");
+        assert!(text.contains("the body did not come in time"), "{text}");
     }
 }
