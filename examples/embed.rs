@@ -44,7 +44,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8081".to_owned());
     let hub = Hub::start(Settings::default())?;
     let log = hub.clone();
-    actix_web::rt::spawn(async move { log_everything(log).await.unwrap_or_else(|error| eprintln!("{error}")) });
+    actix_web::rt::spawn(
+        async move { log_everything(log).await.unwrap_or_else(|error| eprintln!("{error}")) },
+    );
 
     let server = HttpServer::new(move || {
         App::new().app_data(web::Data::new(hub.clone())).service(update).configure(|app| hub.configure(app))

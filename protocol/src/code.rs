@@ -244,9 +244,7 @@ impl Reconnect {
 
     /// The verdict behind a word on the wire.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Never, Self::Later, Self::Now]
-            .into_iter()
-            .find(|verdict| verdict.as_str() == word)
+        [Self::Never, Self::Later, Self::Now].into_iter().find(|verdict| verdict.as_str() == word)
     }
 }
 

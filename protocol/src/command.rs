@@ -142,11 +142,7 @@ pub struct CommandError {
 impl CommandError {
     /// An error without an id.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            id: None,
-            code,
-            message: message.into(),
-        }
+        Self { id: None, code, message: message.into() }
     }
 
     /// The same error as the answer to the command of this id.

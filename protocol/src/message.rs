@@ -56,9 +56,7 @@ impl FromStr for Epoch {
 
     fn from_str(text: &str) -> Result<Self, EpochError> {
         let canonical = text == "0" || !text.starts_with('0');
-        let digits = text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
         if !canonical || !digits {
             return Err(EpochError);
         }
@@ -92,10 +90,7 @@ pub(crate) struct EpochText {
 
 impl EpochText {
     pub(crate) fn of(epoch: Epoch) -> Self {
-        let mut text = Self {
-            digits: [b'0'; 13],
-            start: 13,
-        };
+        let mut text = Self { digits: [b'0'; 13], start: 13 };
         let mut rest = epoch.0;
         loop {
             text.start -= 1;
@@ -150,10 +145,7 @@ impl Payload {
     /// half a surrogate pair (RFC 7493 §2.1).
     pub fn from_json(bytes: Bytes) -> Result<Self, PayloadError> {
         let range = json::check(&bytes)?;
-        Ok(Self {
-            kind: PayloadKind::Json,
-            bytes: bytes.slice(range),
-        })
+        Ok(Self { kind: PayloadKind::Json, bytes: bytes.slice(range) })
     }
 
     /// One MessagePack value; a `bin` becomes [`Binary`](PayloadKind::Binary).
@@ -164,19 +156,13 @@ impl Payload {
     pub fn from_msgpack(bytes: Bytes) -> Result<Self, PayloadError> {
         match msgpack::check(&bytes)? {
             msgpack::Checked::Bin(range) => Ok(Self::from_binary(bytes.slice(range))),
-            msgpack::Checked::Other => Ok(Self {
-                kind: PayloadKind::MsgPack,
-                bytes,
-            }),
+            msgpack::Checked::Other => Ok(Self { kind: PayloadKind::MsgPack, bytes }),
         }
     }
 
     /// Any bytes.
     pub fn from_binary(bytes: Bytes) -> Self {
-        Self {
-            kind: PayloadKind::Binary,
-            bytes,
-        }
+        Self { kind: PayloadKind::Binary, bytes }
     }
 
     /// Any value of serde's data model, as JSON: how programs publish their own types.
@@ -190,10 +176,7 @@ impl Payload {
 
     /// Bytes that a scanner has checked as part of something larger.
     pub(crate) fn checked(kind: PayloadKind, bytes: &[u8]) -> Self {
-        Self {
-            kind,
-            bytes: Bytes::copy_from_slice(bytes),
-        }
+        Self { kind, bytes: Bytes::copy_from_slice(bytes) }
     }
 
     /// Reads the payload as `T`. A binary one can be read as bytes only (`bytes::Bytes`, `serde_bytes`).

@@ -228,10 +228,7 @@ fn check(text: &str, wildcards: Wildcards) -> Result<Kind, TopicError> {
         return Err(TopicError::Empty);
     }
     if text.len() > TOPIC_BYTES_MAX {
-        return Err(TopicError::TooLong {
-            len: text.len(),
-            max: TOPIC_BYTES_MAX,
-        });
+        return Err(TopicError::TooLong { len: text.len(), max: TOPIC_BYTES_MAX });
     }
     let mut kind = Kind::Topic;
     let mut rest_at = None;

@@ -1,8 +1,5 @@
 //! What must hold for every input: identity through each codec, agreement with other readers, and no panic.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test may fail by unwrap, and so may what only tests call"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by unwrap, and so may what only tests call")]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -58,10 +55,7 @@ fn id() -> impl Strategy<Value = CommandId> {
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    (any::<u64>(), 0..1_u64 << 53).prop_map(|(epoch, offset)| Position {
-        epoch: Epoch(epoch),
-        offset,
-    })
+    (any::<u64>(), 0..1_u64 << 53).prop_map(|(epoch, offset)| Position { epoch: Epoch(epoch), offset })
 }
 
 fn json_value() -> impl Strategy<Value = Value> {
@@ -96,9 +90,8 @@ fn native_payload(codec: Codec) -> BoxedStrategy<Payload> {
             let values = json_value();
             let value = values
                 .prop_map(|value| Payload::from_msgpack(rmp_serde::to_vec(&value).unwrap().into()).unwrap());
-            let tree = tree().prop_filter_map("a nested key", |tree| {
-                Payload::from_msgpack(tree.bytes().into()).ok()
-            });
+            let tree = tree()
+                .prop_filter_map("a nested key", |tree| Payload::from_msgpack(tree.bytes().into()).ok());
             prop_oneof![value, tree, binary].boxed()
         }
     }
@@ -130,10 +123,8 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
 fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
     let millis = (0..1_u64 << 50).prop_map(std::time::Duration::from_millis);
     let offset = 0..1_u64 << 53;
-    let topics = prop_oneof![
-        subscribed().prop_map(OneOrMany::One),
-        vec(subscribed(), 1..5).prop_map(OneOrMany::Many)
-    ];
+    let topics =
+        prop_oneof![subscribed().prop_map(OneOrMany::One), vec(subscribed(), 1..5).prop_map(OneOrMany::Many)];
     let reply = prop_oneof![
         (id(), topics).prop_map(|(id, topics)| Reply::Subscribed { id, topics }),
         (id(), filters()).prop_map(|(id, topics)| Reply::Unsubscribed { id, topics }),
@@ -148,26 +139,12 @@ fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
     ];
     let closes = prop::sample::select(CloseCode::ALL.to_vec());
     let push = prop_oneof![
-        (
-            ".{0,20}",
-            ".{0,20}",
-            offset.clone(),
-            millis.clone(),
-            offset.clone()
-        )
-            .prop_map(|(session, server, protocol, ping, message_bytes)| {
-                let limits = Limits {
-                    message_bytes,
-                    ..Limits::default()
-                };
-                Push::Welcome(Welcome {
-                    session,
-                    server,
-                    protocol,
-                    ping,
-                    limits,
-                })
-            }),
+        (".{0,20}", ".{0,20}", offset.clone(), millis.clone(), offset.clone()).prop_map(
+            |(session, server, protocol, ping, message_bytes)| {
+                let limits = Limits { message_bytes, ..Limits::default() };
+                Push::Welcome(Welcome { session, server, protocol, ping, limits })
+            }
+        ),
         (topic(), offset, native_payload(codec)).prop_map(|(topic, offset, payload)| Push::Message {
             topic,
             offset,
@@ -177,10 +154,7 @@ fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
         (closes, ".{0,40}", proptest::option::of(millis))
             .prop_map(|(code, reason, after)| Push::Goodbye(Goodbye { code, reason, after })),
     ];
-    prop_oneof![
-        reply.prop_map(ServerMessage::Reply),
-        push.prop_map(ServerMessage::Push)
-    ]
+    prop_oneof![reply.prop_map(ServerMessage::Reply), push.prop_map(ServerMessage::Push)]
 }
 
 /// Any MessagePack, in any of its forms.
@@ -215,9 +189,7 @@ impl Tree {
             }
             Self::Map(pairs, long) => {
                 let mut bytes = head(0x80, 0xdf, pairs.len(), *long);
-                pairs
-                    .iter()
-                    .for_each(|(key, value)| bytes.extend([key.bytes(), value.bytes()].concat()));
+                pairs.iter().for_each(|(key, value)| bytes.extend([key.bytes(), value.bytes()].concat()));
                 bytes
             }
         }
@@ -230,13 +202,7 @@ fn tree() -> impl Strategy<Value = Tree> {
         any::<u64>().prop_map(|number| [&[0xcf][..], &number.to_be_bytes()].concat()),
         any::<u32>().prop_map(|bits| [&[0xca][..], &bits.to_be_bytes()].concat()),
         any::<u64>().prop_map(|bits| [&[0xcb][..], &bits.to_be_bytes()].concat()),
-        prop::sample::select(vec![
-            vec![0xc0],
-            vec![0xc2],
-            vec![0xc3],
-            vec![0xff],
-            vec![0xd0, 5]
-        ]),
+        prop::sample::select(vec![vec![0xc0], vec![0xc2], vec![0xc3], vec![0xff], vec![0xd0, 5]]),
     ];
     let leaf = prop_oneof![
         number.prop_map(Tree::Scalar),
@@ -280,18 +246,12 @@ fn read_with_everything(bytes: &[u8]) {
         }
         if let Ok(said) = codec.decode_server(bytes) {
             for other in CODECS {
-                assert!(
-                    other.decode_server(&encode_server(other, &said)).is_ok(),
-                    "{said:?}"
-                );
+                assert!(other.decode_server(&encode_server(other, &said)).is_ok(), "{said:?}");
             }
         }
         let _ = codec.decode_batch(bytes);
     }
-    let payloads = [
-        Payload::from_json(bytes.to_vec().into()),
-        Payload::from_msgpack(bytes.to_vec().into()),
-    ];
+    let payloads = [Payload::from_json(bytes.to_vec().into()), Payload::from_msgpack(bytes.to_vec().into())];
     for payload in payloads.into_iter().flatten() {
         let json = encoded(|out| payload.write_json(out));
         assert!(Payload::from_json(json.into()).is_ok(), "{payload:?}");
@@ -320,18 +280,8 @@ fn the_worst_growth_is_within_what_is_announced() {
     let bytes = [&[0x81, 0xde, 0x27, 0x10][..], &pairs, &[0xc0]].concat();
     let payload = Payload::from_msgpack(bytes.clone().into()).unwrap();
     let json = encoded(|out| payload.write_json(out));
-    assert!(
-        json.len() > 15 * bytes.len(),
-        "not the worst any more: {} of {}",
-        json.len(),
-        bytes.len()
-    );
-    assert!(
-        json.len() <= 16 * bytes.len(),
-        "{} of {}",
-        json.len(),
-        bytes.len()
-    );
+    assert!(json.len() > 15 * bytes.len(), "not the worst any more: {} of {}", json.len(), bytes.len());
+    assert!(json.len() <= 16 * bytes.len(), "{} of {}", json.len(), bytes.len());
 }
 
 proptest! {

@@ -1,8 +1,5 @@
 //! The vectors of SPEC.md, run against this crate. Every client runs the same files.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test may fail by unwrap, and so may what only tests call"
-)]
+#![allow(clippy::unwrap_used, reason = "a test may fail by unwrap, and so may what only tests call")]
 
 use std::path::Path;
 
@@ -15,14 +12,8 @@ use topichub_protocol::{
     Published, Reconnect, ServerMessage, Topic,
 };
 
-/// Who reads which file; `tests/websocket.rs` reads those of the WebSocket framing.
-const FILES: [&str; 5] = [
-    "codes.json",
-    "commands.json",
-    "conversion.json",
-    "replies.json",
-    "topics.json",
-];
+/// Who reads which file; `tests/websocket/` reads those of the WebSocket framing.
+const FILES: [&str; 5] = ["codes.json", "commands.json", "conversion.json", "replies.json", "topics.json"];
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors"))
@@ -65,14 +56,8 @@ impl Text {
 
     fn hex(&self) -> Vec<u8> {
         let digits = self.whole();
-        assert!(
-            digits.len().is_multiple_of(2),
-            "hexadecimal comes in pairs: {digits}"
-        );
-        (0..digits.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
-            .collect()
+        assert!(digits.len().is_multiple_of(2), "hexadecimal comes in pairs: {digits}");
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
     }
 }
 
@@ -86,10 +71,7 @@ struct Input {
 
 impl Input {
     fn forms(&self) -> Vec<(Codec, Vec<u8>)> {
-        let json = self
-            .json
-            .as_ref()
-            .map(|text| (Codec::Json, text.whole().into_bytes()));
+        let json = self.json.as_ref().map(|text| (Codec::Json, text.whole().into_bytes()));
         let hex = self.json_hex.as_ref().map(|text| (Codec::Json, text.hex()));
         let msgpack = self.msgpack.as_ref().map(|text| (Codec::MsgPack, text.hex()));
         let forms: Vec<_> = [json, hex, msgpack].into_iter().flatten().collect();
@@ -119,7 +101,7 @@ fn text_of(codec: Codec, bytes: &[u8]) -> String {
 
 #[test]
 fn every_vector_file_is_read_by_a_test() {
-    let others = ["schema.json", "websocket.json", "websocket.schema.json"];
+    let others = ["schema.json", "websocket.json", "websocket-deflate.json", "websocket.schema.json"];
     for entry in std::fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let known = FILES.contains(&&*name) || others.contains(&&*name);
@@ -170,21 +152,12 @@ mod topics {
         for case in file.names {
             let text = case.text.whole();
             let filter = Filter::parse(&text).unwrap_or_else(|error| panic!("{}: {error}", case.name));
-            let kind = if matches!(filter, Filter::Topic(_)) {
-                "topic"
-            } else {
-                "pattern"
-            };
+            let kind = if matches!(filter, Filter::Topic(_)) { "topic" } else { "pattern" };
             assert_eq!(kind, case.kind, "{}", case.name);
             assert_eq!(filter.as_str(), text, "{}", case.name);
             assert_eq!(filter.is_system(), case.system, "{}", case.name);
             assert_eq!(Topic::parse(&text).is_ok(), kind == "topic", "{}", case.name);
-            assert_eq!(
-                topichub_protocol::Pattern::parse(&text).is_ok(),
-                kind == "pattern",
-                "{}",
-                case.name
-            );
+            assert_eq!(topichub_protocol::Pattern::parse(&text).is_ok(), kind == "pattern", "{}", case.name);
         }
     }
 
@@ -194,11 +167,7 @@ mod topics {
         for case in file.errors {
             let text = case.text.whole();
             let message = Filter::parse(&text).expect_err(&case.name).to_string();
-            assert!(
-                message.contains(&case.message_contains),
-                "{}: {message}",
-                case.name
-            );
+            assert!(message.contains(&case.message_contains), "{}: {message}", case.name);
             assert!(Topic::parse(&text).is_err(), "{}", case.name);
         }
     }
@@ -209,13 +178,7 @@ mod topics {
         for case in file.matches {
             let filter = Filter::parse(&case.filter).unwrap();
             let topic = Topic::parse(&case.topic).unwrap();
-            assert_eq!(
-                filter.matches(&topic),
-                case.matches,
-                "{} {}",
-                case.filter,
-                case.topic
-            );
+            assert_eq!(filter.matches(&topic), case.matches, "{} {}", case.filter, case.topic);
         }
     }
 }
@@ -267,16 +230,8 @@ mod commands {
 
     fn check_error(name: &str, error: &CommandError, code: &str, message_contains: &str) {
         assert_eq!(error.code.as_str(), code, "{name}: {error}");
-        assert!(
-            error.message.contains(message_contains),
-            "{name}: {}",
-            error.message
-        );
-        assert!(
-            error.message.len() < 400,
-            "{name}: an error repeats too much: {}",
-            error.message
-        );
+        assert!(error.message.contains(message_contains), "{name}: {}", error.message);
+        assert!(error.message.len() < 400, "{name}: an error repeats too much: {}", error.message);
     }
 
     fn id_value(id: &CommandId) -> Value {
@@ -299,11 +254,7 @@ mod commands {
                 let msgpack = encoded(|out| Codec::MsgPack.encode_command(&command, out));
                 let back = Codec::MsgPack.decode_command(&msgpack).unwrap();
                 let again = json_value(&encoded(|out| Codec::Json.encode_command(&back, out)));
-                assert_eq!(
-                    again, case.command,
-                    "{} ({codec:?}, through MessagePack)",
-                    case.name
-                );
+                assert_eq!(again, case.command, "{} ({codec:?}, through MessagePack)", case.name);
             }
         }
     }
@@ -326,26 +277,19 @@ mod commands {
         let file: File = read("commands.json");
         for case in file.batches {
             for (codec, bytes) in case.input.forms() {
-                let entries = codec
-                    .decode_batch(&bytes)
-                    .unwrap_or_else(|error| panic!("{}: {error}", case.name));
+                let entries =
+                    codec.decode_batch(&bytes).unwrap_or_else(|error| panic!("{}: {error}", case.name));
                 assert_eq!(entries.len(), case.entries.len(), "{}", case.name);
                 for (entry, expected) in entries.into_iter().zip(&case.entries) {
                     match expected {
                         Entry::Publish(expected) => {
-                            let publish = Command {
-                                id: None,
-                                operation: Operation::Publish(entry.unwrap()),
-                            };
+                            let publish = Command { id: None, operation: Operation::Publish(entry.unwrap()) };
                             let mut map =
                                 json_value(&encoded(|out| Codec::Json.encode_command(&publish, out)));
                             map.as_object_mut().unwrap().remove("op");
                             assert_eq!(map, *expected, "{}", case.name);
                         }
-                        Entry::Error {
-                            code,
-                            message_contains,
-                        } => {
+                        Entry::Error { code, message_contains } => {
                             check_error(&case.name, &entry.unwrap_err(), code, message_contains);
                         }
                     }
@@ -414,15 +358,8 @@ mod replies {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Entry {
-        Published {
-            topic: String,
-            epoch: String,
-            offset: u64,
-        },
-        Error {
-            code: String,
-            message: String,
-        },
+        Published { topic: String, epoch: String, offset: u64 },
+        Error { code: String, message: String },
     }
 
     fn encode(codec: Codec, said: &ServerMessage) -> String {
@@ -443,11 +380,7 @@ mod replies {
             let from_msgpack = Codec::MsgPack.decode_server(&case.msgpack.hex());
             let from_msgpack = from_msgpack.unwrap_or_else(|error| panic!("{}: {error}", case.name));
             for said in [&from_json, &from_msgpack] {
-                let kind = if matches!(said, ServerMessage::Reply(_)) {
-                    "reply"
-                } else {
-                    "push"
-                };
+                let kind = if matches!(said, ServerMessage::Reply(_)) { "reply" } else { "push" };
                 assert_eq!(kind, case.kind, "{}", case.name);
                 assert_eq!(encode(Codec::Json, said), json, "{}", case.name);
                 assert_eq!(encode(Codec::MsgPack, said), msgpack, "{}", case.name);
@@ -459,12 +392,8 @@ mod replies {
     fn clients_ignore_what_they_do_not_know() {
         let file: File = read("replies.json");
         for case in file.lenient {
-            let said = Codec::Json
-                .decode_server(case.json.whole().as_bytes())
-                .expect(&case.name);
-            let plain = Codec::Json
-                .decode_server(case.same_as.whole().as_bytes())
-                .expect(&case.name);
+            let said = Codec::Json.decode_server(case.json.whole().as_bytes()).expect(&case.name);
+            let plain = Codec::Json.decode_server(case.same_as.whole().as_bytes()).expect(&case.name);
             assert_eq!(said, plain, "{}", case.name);
         }
     }
@@ -475,18 +404,9 @@ mod replies {
         for case in file.errors {
             for (codec, bytes) in case.input.forms() {
                 let error = codec.decode_server(&bytes).expect_err(&case.name);
-                assert_eq!(
-                    error.is_unknown(),
-                    case.unknown,
-                    "{} ({codec:?}): {error}",
-                    case.name
-                );
+                assert_eq!(error.is_unknown(), case.unknown, "{} ({codec:?}): {error}", case.name);
                 let message = error.to_string();
-                assert!(
-                    message.contains(&case.message_contains),
-                    "{} ({codec:?}): {message}",
-                    case.name
-                );
+                assert!(message.contains(&case.message_contains), "{} ({codec:?}): {message}", case.name);
             }
         }
     }
@@ -501,10 +421,7 @@ mod replies {
                 .map(|entry| match entry {
                     Entry::Published { topic, epoch, offset } => Ok(Published {
                         topic: Topic::parse(&topic).unwrap(),
-                        position: topichub_protocol::Position {
-                            epoch: epoch.parse().unwrap(),
-                            offset,
-                        },
+                        position: topichub_protocol::Position { epoch: epoch.parse().unwrap(), offset },
                     }),
                     Entry::Error { code, message } => {
                         Err(CommandError::new(ErrorCode::parse(&code).unwrap(), message))
@@ -575,21 +492,14 @@ mod conversion {
             if case.way != "to_msgpack" {
                 let payload = payload(Codec::MsgPack, case.msgpack.hex()).expect(name);
                 assert_eq!(payload.is_binary(), case.way == "binary", "{name}");
-                assert_eq!(
-                    text_of(Codec::Json, &encoded(|out| payload.write_json(out))),
-                    json,
-                    "{name}"
-                );
+                assert_eq!(text_of(Codec::Json, &encoded(|out| payload.write_json(out))), json, "{name}");
                 assert_eq!(
                     text_of(Codec::MsgPack, &encoded(|out| payload.write_msgpack(out))),
                     msgpack,
                     "{name}"
                 );
             }
-            assert!(
-                ["both", "to_json", "to_msgpack", "binary"].contains(&&*case.way),
-                "{name}"
-            );
+            assert!(["both", "to_json", "to_msgpack", "binary"].contains(&&*case.way), "{name}");
         }
     }
 
@@ -599,11 +509,7 @@ mod conversion {
         for case in file.bad_json.iter().chain(&file.bad_msgpack) {
             for (codec, bytes) in case.input.forms() {
                 let message = payload(codec, bytes).expect_err(&case.name);
-                assert!(
-                    message.contains(&case.message_contains),
-                    "{}: {message}",
-                    case.name
-                );
+                assert!(message.contains(&case.message_contains), "{}: {message}", case.name);
             }
         }
     }
@@ -665,11 +571,7 @@ mod codes {
         assert_eq!(words, ErrorCode::ALL.map(ErrorCode::as_str));
         for case in file.errors {
             let code = ErrorCode::parse(&case.code).unwrap();
-            assert_eq!(
-                (code.retry(), code.http_status()),
-                (case.retry, case.http_status),
-                "{code}"
-            );
+            assert_eq!((code.retry(), code.http_status()), (case.retry, case.http_status), "{code}");
         }
         assert_eq!(ErrorCode::parse("oops"), None);
     }
@@ -685,12 +587,7 @@ mod codes {
         }
         for case in file.other_closes {
             assert_eq!(CloseCode::from_u16(case.code), None, "{}", case.code);
-            assert_eq!(
-                Reconnect::after_close(case.code).as_str(),
-                case.reconnect,
-                "{}",
-                case.code
-            );
+            assert_eq!(Reconnect::after_close(case.code).as_str(), case.reconnect, "{}", case.code);
         }
     }
 
@@ -712,22 +609,11 @@ mod codes {
     #[test]
     fn the_limits_are_those_every_client_knows() {
         let limits = read::<File>("codes.json").limits;
-        let Limits {
-            message_bytes,
-            topics_per_session,
-            topic_bytes,
-            depth,
-        } = Limits::default();
+        let Limits { message_bytes, topics_per_session, topic_bytes, depth } = Limits::default();
         assert_eq!((limits.topic_bytes, limits.depth), (topic_bytes, depth));
-        assert_eq!(
-            (limits.message_bytes, limits.topics_per_session),
-            (message_bytes, topics_per_session)
-        );
+        assert_eq!((limits.message_bytes, limits.topics_per_session), (message_bytes, topics_per_session));
         assert_eq!(limits.depth, DEPTH_MAX as u64);
         assert_eq!(limits.id_bytes, ID_BYTES_MAX);
-        assert_eq!(
-            (limits.topics_per_command, limits.batch),
-            (TOPICS_PER_COMMAND_MAX, BATCH_MAX)
-        );
+        assert_eq!((limits.topics_per_command, limits.batch), (TOPICS_PER_COMMAND_MAX, BATCH_MAX));
     }
 }

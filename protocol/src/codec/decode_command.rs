@@ -19,23 +19,10 @@ use crate::message::{DEPTH_MAX, Payload};
 use crate::topic::Filter;
 
 /// Fields that a later version gives a meaning to. Whoever sends one counts on it, so it is refused and not ignored.
-const SUBSCRIBE_LATER: [Key; 6] = [
-    Key::Replay,
-    Key::Slow,
-    Key::Conflation,
-    Key::MaxRate,
-    Key::Presence,
-    Key::Group,
-];
-const PUBLISH_LATER: [Key; 7] = [
-    Key::Conflation,
-    Key::TtlMs,
-    Key::Dedup,
-    Key::Meta,
-    Key::IfOffset,
-    Key::Exclude,
-    Key::ReplyTo,
-];
+const SUBSCRIBE_LATER: [Key; 6] =
+    [Key::Replay, Key::Slow, Key::Conflation, Key::MaxRate, Key::Presence, Key::Group];
+const PUBLISH_LATER: [Key; 7] =
+    [Key::Conflation, Key::TtlMs, Key::Dedup, Key::Meta, Key::IfOffset, Key::Exclude, Key::ReplyTo];
 const OPS_LATER: [&str; 4] = ["authenticate", "history", "presence", "request"];
 
 pub(crate) fn command(codec: Codec, bytes: &[u8]) -> Result<Command, CommandError> {
@@ -44,12 +31,7 @@ pub(crate) fn command(codec: Codec, bytes: &[u8]) -> Result<Command, CommandErro
     let known = id.clone().ok().flatten();
     scanned
         .and(id)
-        .and_then(|id| {
-            Ok(Command {
-                id,
-                operation: operation(&fields)?,
-            })
-        })
+        .and_then(|id| Ok(Command { id, operation: operation(&fields)? }))
         .map_err(|error| CommandError::from(error).with_id(known))
 }
 
@@ -64,11 +46,7 @@ pub(crate) fn batch(codec: Codec, bytes: &[u8]) -> Result<Vec<Result<Publish, Co
     if got > BATCH_MAX {
         return Err(FieldError::BatchTooLong { got }.into());
     }
-    let entry = |raw| {
-        Fields::of(raw)
-            .and_then(|fields| publish(&fields))
-            .map_err(CommandError::from)
-    };
+    let entry = |raw| Fields::of(raw).and_then(|fields| publish(&fields)).map_err(CommandError::from);
     Ok(whole.items().map(entry).collect())
 }
 
@@ -117,10 +95,7 @@ fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, FieldError> {
 
 fn publish(fields: &Fields<'_>) -> Result<Publish, FieldError> {
     refuse(fields, &PUBLISH_LATER)?;
-    Ok(Publish {
-        topic: fields.topic()?,
-        payload: payload(fields)?,
-    })
+    Ok(Publish { topic: fields.topic()?, payload: payload(fields)? })
 }
 
 fn refuse(fields: &Fields<'_>, later: &[Key]) -> Result<(), FieldError> {
@@ -133,17 +108,12 @@ fn refuse(fields: &Fields<'_>, later: &[Key]) -> Result<(), FieldError> {
 /// `data`, or in JSON `data_base64`: of a publish as of a message.
 pub(crate) fn payload(fields: &Fields<'_>) -> Result<Payload, FieldError> {
     match (fields.get(Key::Data), fields.get(Key::DataBase64)) {
-        (Some(_), Some(_)) => Err(FieldError::Exclusive {
-            key: "data",
-            other: "data_base64",
-        }),
+        (Some(_), Some(_)) => Err(FieldError::Exclusive { key: "data", other: "data_base64" }),
         (Some(data), None) => Ok(data.payload()),
         (None, Some(Raw::MsgPack(_))) => Err(FieldError::Base64InMsgPack),
         (None, Some(Raw::Json(_))) => {
             let text = fields.text(Key::DataBase64)?;
-            let bytes = STANDARD
-                .decode(text.as_bytes())
-                .map_err(|_| FieldError::NotBase64)?;
+            let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| FieldError::NotBase64)?;
             Ok(Payload::from_binary(bytes.into()))
         }
         (None, None) => Err(FieldError::Missing { key: "data" }),
@@ -163,10 +133,7 @@ pub(crate) fn filters(raw: Raw<'_>) -> Result<Vec<Filter>, FieldError> {
         let text = match item.value() {
             Value::Text(text) => text,
             other => {
-                return Err(FieldError::WrongItem {
-                    key,
-                    got: other.kind(),
-                });
+                return Err(FieldError::WrongItem { key, got: other.kind() });
             }
         };
         let filter = Filter::parse(&text).map_err(|reason| FieldError::topic(&text, reason))?;

@@ -29,10 +29,9 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
             id: id(fields)?,
             topics: fields.topic_or_topics(Fields::filter, filters)?,
         }),
-        "unsubscribed" => ServerMessage::Push(Push::Unsubscribed {
-            filter: fields.filter()?,
-            code: error_code(fields)?,
-        }),
+        "unsubscribed" => {
+            ServerMessage::Push(Push::Unsubscribed { filter: fields.filter()?, code: error_code(fields)? })
+        }
         "published" => ServerMessage::Reply(Reply::Published {
             id: id(fields)?,
             topic: fields.topic()?,
@@ -52,9 +51,7 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
 }
 
 fn id(fields: &Fields<'_>) -> Result<CommandId, FieldError> {
-    fields.id()?.ok_or(FieldError::Missing {
-        key: Key::Id.as_str(),
-    })
+    fields.id()?.ok_or(FieldError::Missing { key: Key::Id.as_str() })
 }
 
 fn error_code(fields: &Fields<'_>) -> Result<ErrorCode, FieldError> {
@@ -79,10 +76,7 @@ fn error(fields: &Fields<'_>) -> Result<CommandError, FieldError> {
 fn position(fields: &Fields<'_>) -> Result<Position, FieldError> {
     let text = fields.text(Key::Epoch)?;
     let epoch: Epoch = text.parse().map_err(|_| FieldError::not_an_epoch(&text))?;
-    Ok(Position {
-        epoch,
-        offset: fields.count(Key::Offset)?,
-    })
+    Ok(Position { epoch, offset: fields.count(Key::Offset)? })
 }
 
 fn subscribed(fields: &Fields<'_>) -> Result<Subscribed, FieldError> {
@@ -117,15 +111,9 @@ fn welcome(fields: &Fields<'_>) -> Result<Welcome, FieldError> {
 fn goodbye(fields: &Fields<'_>) -> Result<Goodbye, FieldError> {
     let number = fields.count(Key::Code)?;
     let code = u16::try_from(number).ok().and_then(CloseCode::from_u16);
-    let after = fields
-        .get(Key::AfterMs)
-        .map(|_| fields.count(Key::AfterMs))
-        .transpose()?;
+    let after = fields.get(Key::AfterMs).map(|_| fields.count(Key::AfterMs)).transpose()?;
     Ok(Goodbye {
-        code: code.ok_or(FieldError::UnknownNumber {
-            key: Key::Code.as_str(),
-            got: number,
-        })?,
+        code: code.ok_or(FieldError::UnknownNumber { key: Key::Code.as_str(), got: number })?,
         reason: fields.text(Key::Reason)?.into_owned(),
         after: after.map(Duration::from_millis),
     })

@@ -72,11 +72,7 @@ pub(crate) fn reply(codec: Codec, reply: &Reply, out: &mut Vec<u8>) {
 pub(crate) fn push(codec: Codec, push: &Push, out: &mut Vec<u8>) {
     match push {
         Push::Welcome(welcome) => self::welcome(codec, welcome, out),
-        Push::Message {
-            topic,
-            offset,
-            payload,
-        } => message(codec, topic, *offset, payload, out),
+        Push::Message { topic, offset, payload } => message(codec, topic, *offset, payload, out),
         Push::Unsubscribed { filter, code } => {
             let mut map = MapWriter::of_op(codec, "unsubscribed", None, out);
             map.text(Key::Topic, filter.as_str());
@@ -187,12 +183,7 @@ impl<'a> MapWriter<'a> {
     fn begin(codec: Codec, out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         out.push(if codec == Codec::Json { b'{' } else { 0x80 });
-        Self {
-            codec,
-            out,
-            start,
-            len: 0,
-        }
+        Self { codec, out, start, len: 0 }
     }
 
     fn of_op(codec: Codec, op: &str, id: Option<&CommandId>, out: &'a mut Vec<u8>) -> Self {

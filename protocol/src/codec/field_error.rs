@@ -33,11 +33,7 @@ pub(crate) enum FieldError {
     #[error("fields \"{key}\" and \"{other}\" exclude each other")]
     Exclusive { key: &'static str, other: &'static str },
     #[error("field \"{key}\" must be {expected}, got {got}")]
-    WrongType {
-        key: &'static str,
-        expected: &'static str,
-        got: &'static str,
-    },
+    WrongType { key: &'static str, expected: &'static str, got: &'static str },
     #[error("field \"{key}\" must hold strings, got {got}")]
     WrongItem { key: &'static str, got: &'static str },
     #[error("field \"{key}\" must hold 1 to {TOPICS_PER_COMMAND_MAX} entries, got {got}")]
@@ -70,10 +66,7 @@ pub(crate) enum FieldError {
 
 impl FieldError {
     pub(crate) fn topic(text: &str, reason: TopicError) -> Self {
-        Self::Topic {
-            quoted: quote(text),
-            reason,
-        }
+        Self::Topic { quoted: quote(text), reason }
     }
 
     pub(crate) fn unknown_op(op: &str) -> Self {
@@ -85,10 +78,7 @@ impl FieldError {
     }
 
     pub(crate) fn unknown_word(key: &'static str, word: &str) -> Self {
-        Self::UnknownWord {
-            key,
-            quoted: quote(word),
-        }
+        Self::UnknownWord { key, quoted: quote(word) }
     }
 
     /// The word for programs.

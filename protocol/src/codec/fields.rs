@@ -59,9 +59,7 @@ impl<'a> Fields<'a> {
     /// Reads over one map. The fields are those read before the first error in the syntax, so that a broken command
     /// can still be answered by its id; errors of another kind do not stop the reading.
     pub(crate) fn scan(codec: Codec, bytes: &'a [u8]) -> (Self, Result<(), FieldError>) {
-        let mut fields = Self {
-            slots: [None; Key::COUNT],
-        };
+        let mut fields = Self { slots: [None; Key::COUNT] };
         let outcome = match codec {
             Codec::Json => match json::utf8(bytes) {
                 Ok(text) => fields.scan_json(text),
@@ -112,9 +110,7 @@ impl<'a> Fields<'a> {
         let len = match reader.next()? {
             msgpack::Token::Map(len) => len,
             other => {
-                return Err(FieldError::NotAMap {
-                    got: Value::from(other).kind(),
-                });
+                return Err(FieldError::NotAMap { got: Value::from(other).kind() });
             }
         };
         let mut outcome = Ok(());
@@ -124,10 +120,7 @@ impl<'a> Fields<'a> {
             let start = reader.skip(DEPTH_MAX)?;
             let kept = match key {
                 Value::Text(name) => self.keep(&name, Raw::MsgPack(reader.slice(start))),
-                other => Err(FieldError::KeyNotText {
-                    at: key_start,
-                    got: other.kind(),
-                }),
+                other => Err(FieldError::KeyNotText { at: key_start, got: other.kind() }),
             };
             outcome = outcome.and(kept);
         }
@@ -197,10 +190,7 @@ impl<'a> Fields<'a> {
         match self.require(key)?.value() {
             Value::Integer(number) => match u64::try_from(number) {
                 Ok(count) if count < OFFSET_LIMIT => Ok(count),
-                _ => Err(FieldError::NotACount {
-                    key: key.as_str(),
-                    got: number,
-                }),
+                _ => Err(FieldError::NotACount { key: key.as_str(), got: number }),
             },
             other => Err(wrong(key, "an integer", &other)),
         }
@@ -231,14 +221,8 @@ impl<'a> Fields<'a> {
         many: impl FnOnce(Raw<'a>) -> Result<Vec<T>, FieldError>,
     ) -> Result<OneOrMany<T>, FieldError> {
         match (self.get(Key::Topic), self.get(Key::Topics)) {
-            (Some(_), Some(_)) => Err(FieldError::Exclusive {
-                key: "topic",
-                other: "topics",
-            }),
-            (None, None) => Err(FieldError::MissingEither {
-                key: "topic",
-                other: "topics",
-            }),
+            (Some(_), Some(_)) => Err(FieldError::Exclusive { key: "topic", other: "topics" }),
+            (None, None) => Err(FieldError::MissingEither { key: "topic", other: "topics" }),
             (Some(_), None) => one(self).map(OneOrMany::One),
             (None, Some(raw)) => match raw.value() {
                 Value::Array => many(raw).map(OneOrMany::Many),
@@ -250,9 +234,5 @@ impl<'a> Fields<'a> {
 
 /// The error of a field that holds the wrong type of value.
 pub(crate) fn wrong(key: Key, expected: &'static str, got: &Value<'_>) -> FieldError {
-    FieldError::WrongType {
-        key: key.as_str(),
-        expected,
-        got: got.kind(),
-    }
+    FieldError::WrongType { key: key.as_str(), expected, got: got.kind() }
 }

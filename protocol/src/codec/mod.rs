@@ -83,9 +83,7 @@ impl Codec {
 
     /// The codec of a subprotocol's name, if it is one of ours. Case counts.
     pub fn from_subprotocol(name: &str) -> Option<Self> {
-        [Self::Json, Self::MsgPack]
-            .into_iter()
-            .find(|codec| codec.subprotocol() == name)
+        [Self::Json, Self::MsgPack].into_iter().find(|codec| codec.subprotocol() == name)
     }
 
     /// Whether it goes in text frames rather than binary ones.
@@ -118,13 +116,7 @@ impl Codec {
 
     /// Appends the `message` push of a message. Done once per codec and message, whatever the number of subscribers.
     pub fn encode_message(self, message: &Message, out: &mut Vec<u8>) {
-        encode::message(
-            self,
-            &message.topic,
-            message.position.offset,
-            &message.payload,
-            out,
-        );
+        encode::message(self, &message.topic, message.position.offset, &message.payload, out);
     }
 
     /// Reads one reply or push: what a client does.

@@ -1,17 +1,21 @@
-//! What a connection is told at its start: which end it is, its limits, and later the negotiated extensions.
+//! What a connection is told at its start: which end it is, its limits, and the negotiated extensions.
 //! Settings of sockets, timers and the HTTP handshake are the transport's.
 
 use sha1::{Digest, Sha1};
 
+use super::deflate::Agreed;
+
 /// What a connection is told at its start.
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive] // negotiated extensions (RFC 7692) will stand here
+#[non_exhaustive]
 pub struct Config {
     /// Which end we are.
     pub role: Role,
     /// The most bytes that one message may have, over all its fragments. A larger one is refused with 1009 at the
-    /// header that announces it.
+    /// header that announces it; a compressed one, of which this is the inflated size, while it is inflated.
     pub message_bytes_max: usize,
+    /// Whether compressed messages are understood, and what was agreed on for them (RFC 7692).
+    pub deflate: Option<Agreed>,
 }
 
 /// Which end of the connection we are.
@@ -30,25 +34,34 @@ impl Config {
     /// For the end that accepted the connection.
     #[must_use]
     pub const fn server(message_bytes_max: usize) -> Self {
-        Self {
-            role: Role::Server,
-            message_bytes_max,
-        }
+        Self { role: Role::Server, message_bytes_max, deflate: None }
     }
 
     /// For the end that opened the connection; see [`Role::Client`] for the seed.
     #[must_use]
     pub const fn client(message_bytes_max: usize, mask_seed: u64) -> Self {
-        Self {
-            role: Role::Client { mask_seed },
-            message_bytes_max,
+        Self { role: Role::Client { mask_seed }, message_bytes_max, deflate: None }
+    }
+
+    /// With compressed messages, as the handshake has agreed on them.
+    #[must_use]
+    pub const fn with_deflate(mut self, agreed: Agreed) -> Self {
+        self.deflate = Some(agreed);
+        self
+    }
+
+    /// The reserved bits that may be set: none without an extension, RSV1 with RFC 7692.
+    pub(super) const fn reserved_allowed(&self) -> u8 {
+        match self.deflate {
+            Some(_) => 0b100,
+            None => 0,
         }
     }
 
-    /// The reserved bits that may be set: none until an extension is negotiated. RFC 7692 takes 0b100, for data
-    /// frames that begin a message.
-    pub(super) const fn reserved_allowed(&self) -> u8 {
-        0
+    /// The most compressed bytes that one message may have. Twice the limit leaves room for senders that flush with
+    /// each small fragment, and the rest for messages so short that five bytes of flush matter.
+    pub(super) const fn compressed_bytes_max(&self) -> usize {
+        self.message_bytes_max.saturating_mul(2).saturating_add(1024)
     }
 
     /// The mask of our next frame. The seed is a hash chain, so that nobody can tell the next mask from earlier

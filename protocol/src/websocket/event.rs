@@ -23,8 +23,8 @@ pub struct Received<'a> {
     pub event: Option<Event<'a>>,
 }
 
-/// Something for the caller. Bytes are borrowed from the input where they were whole in it, without a copy, and
-/// owned where they had to be gathered.
+/// Something for the caller. Bytes are borrowed from the input where they were whole in it, without a copy (or from
+/// the inflaters, if a compressed message was), and owned where they had to be gathered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole message.
@@ -78,27 +78,37 @@ pub(super) enum Found {
 pub(super) enum Source {
     /// The last bytes of what was consumed, this many.
     Input(usize),
+    /// The first bytes of the inflaters' scratch, this many.
+    Scratch(usize),
     Gathered(Vec<u8>),
 }
 
 impl Found {
-    pub(super) fn into_event(self, consumed: &[u8]) -> Event<'_> {
+    pub(super) fn into_event<'a>(self, consumed: &'a [u8], scratch: &'a [u8]) -> Event<'a> {
         match self {
-            Self::Message(kind, source) => Event::Message {
-                kind,
-                bytes: source.bytes(consumed),
-            },
-            Self::Ping(source) => Event::Ping(source.bytes(consumed)),
-            Self::Pong(source) => Event::Pong(source.bytes(consumed)),
+            Self::Message(kind, source) => Event::Message { kind, bytes: source.bytes(consumed, scratch) },
+            Self::Ping(source) => Event::Ping(source.bytes(consumed, scratch)),
+            Self::Pong(source) => Event::Pong(source.bytes(consumed, scratch)),
             Self::Closed(closed) => Event::Closed(closed),
+        }
+    }
+
+    /// The same without a need for the scratch.
+    pub(super) fn without_scratch(self, scratch: &[u8]) -> Self {
+        match self {
+            Self::Message(kind, Source::Scratch(len)) => {
+                Self::Message(kind, Source::Gathered(scratch[..len].to_vec()))
+            }
+            found => found,
         }
     }
 }
 
 impl Source {
-    fn bytes(self, consumed: &[u8]) -> Cow<'_, [u8]> {
+    fn bytes<'a>(self, consumed: &'a [u8], scratch: &'a [u8]) -> Cow<'a, [u8]> {
         match self {
             Self::Input(len) => Cow::Borrowed(&consumed[consumed.len() - len..]),
+            Self::Scratch(len) => Cow::Borrowed(&scratch[..len]),
             Self::Gathered(bytes) => Cow::Owned(bytes),
         }
     }

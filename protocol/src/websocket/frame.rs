@@ -62,8 +62,8 @@ impl Opcode {
 pub struct FrameHeader {
     /// The last (or only) piece of its message.
     pub fin: bool,
-    /// The first reserved bit, which RFC 7692 gives the meaning "this message is compressed". Refused on receipt
-    /// as long as no extension is negotiated.
+    /// The first reserved bit, which RFC 7692 gives the meaning "this message is compressed", on the frame that
+    /// begins the message. Refused on receipt unless that was agreed on.
     pub rsv1: bool,
     /// What the frame carries.
     pub opcode: Opcode,
@@ -77,13 +77,7 @@ impl FrameHeader {
     /// The header of a whole unfragmented frame as a server sends it. Change the fields for anything else.
     #[must_use]
     pub const fn new(opcode: Opcode, payload_len: usize) -> Self {
-        Self {
-            fin: true,
-            rsv1: false,
-            opcode,
-            mask: None,
-            payload_len: payload_len as u64,
-        }
+        Self { fin: true, rsv1: false, opcode, mask: None, payload_len: payload_len as u64 }
     }
 
     /// The header's bytes, on the stack.
@@ -92,10 +86,7 @@ impl FrameHeader {
         debug_assert!(
             !self.opcode.is_control() || (self.fin && self.payload_len <= CONTROL_BYTES_MAX as u64)
         );
-        let mut header = EncodedHeader {
-            bytes: [0; FRAME_HEADER_BYTES_MAX],
-            len: 0,
-        };
+        let mut header = EncodedHeader { bytes: [0; FRAME_HEADER_BYTES_MAX], len: 0 };
         let masked = if self.mask.is_some() { MASKED } else { 0 };
         let flags = if self.fin { FIN } else { 0 } | if self.rsv1 { RSV1 } else { 0 };
         header.push(&[flags | self.opcode as u8]);
@@ -129,7 +120,8 @@ impl FrameHeader {
     }
 
     /// Reads a header from the beginning of `bytes`, sent by the peer of `role`; with it comes its own length.
-    /// `None` if it is not all there yet. `reserved_allowed` has the reserved bits that extensions use.
+    /// `None` if it is not all there yet. `reserved_allowed` has the reserved bits that extensions use;
+    /// the only one that we know is RSV1, at the beginning of a message (RFC 7692 §6).
     ///
     /// The checks go from byte to byte, and each is done as soon as its byte is there: hence a wrong header gets
     /// the same verdict however it is cut.
@@ -146,6 +138,10 @@ impl FrameHeader {
             return Err(Violation::ReservedBits { bits });
         }
         let opcode = Opcode::parse(first & 0x0f)?;
+        let begins_message = matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & RSV1 != 0 && !begins_message {
+            return Err(Violation::MisplacedRsv1 { opcode: opcode as u8 });
+        }
         let fin = first & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(Violation::FragmentedControl { opcode: opcode as u8 });
@@ -175,13 +171,7 @@ impl FrameHeader {
             (Role::Server, Some((key, rest))) => (Some(*key), rest),
             (Role::Server, None) => return Ok(None),
         };
-        let header = Self {
-            fin,
-            rsv1: bits & 0b100 != 0,
-            opcode,
-            mask,
-            payload_len,
-        };
+        let header = Self { fin, rsv1: first & RSV1 != 0, opcode, mask, payload_len };
         Ok(Some((header, bytes.len() - rest.len())))
     }
 }
@@ -238,11 +228,7 @@ impl std::ops::Deref for EncodedHeader {
 /// Appends a whole unfragmented frame. A server passes no `mask`. A control frame's `payload` must not exceed
 /// [`CONTROL_BYTES_MAX`].
 pub fn encode_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) {
-    FrameHeader {
-        mask,
-        ..FrameHeader::new(opcode, payload.len())
-    }
-    .encode_with(payload, out);
+    FrameHeader { mask, ..FrameHeader::new(opcode, payload.len()) }.encode_with(payload, out);
 }
 
 /// Appends a close frame. `code` is one that [`is_close_code`] accepts, or 1005 for a frame without code and reason.
@@ -252,9 +238,7 @@ pub fn encode_close(out: &mut Vec<u8>, code: u16, reason: &str, mask: Option<[u8
         return encode_frame(out, Opcode::Close, &[], mask);
     }
     debug_assert!(is_close_code(code), "close code {code} must not be sent");
-    let cut = (0..=CLOSE_REASON_BYTES_MAX.min(reason.len()))
-        .rev()
-        .find(|at| reason.is_char_boundary(*at));
+    let cut = (0..=CLOSE_REASON_BYTES_MAX.min(reason.len())).rev().find(|at| reason.is_char_boundary(*at));
     let reason = &reason.as_bytes()[..cut.unwrap_or(0)];
     let mut payload = [0; CONTROL_BYTES_MAX];
     payload[..2].copy_from_slice(&code.to_be_bytes());

@@ -10,10 +10,8 @@ const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const KEY_BYTES: usize = 16;
 
 /// The key's 128 bits leave four over in their last character; clients may put anything there.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &ALPHABET,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&ALPHABET, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// What came of the subprotocols that a client offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub fn select<'a>(
         if name.is_empty() {
             continue;
         }
-        if !name.bytes().all(is_token_byte) {
+        if !is_token(name) {
             return Selection::Malformed;
         }
         if matches!(selection, Selection::Selected(_)) {
@@ -68,9 +66,10 @@ pub fn select<'a>(
     selection
 }
 
-/// `tchar` of RFC 7230 §3.2.6.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+/// RFC 7230 §3.2.6.
+pub(super) fn is_token(text: &str) -> bool {
+    let is_token_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_token_byte)
 }
 
 #[cfg(test)]
@@ -86,23 +85,13 @@ mod tests {
 
     #[test]
     fn the_rfcs_key_has_the_rfcs_accept() {
-        assert_eq!(
-            accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-        assert_eq!(
-            accept_key("x3JJHMbDL1EzLkh9GBhXDw=="),
-            "HSmrc0sMlYUkAGmm5OPpG2HaGWk="
-        );
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(accept_key("x3JJHMbDL1EzLkh9GBhXDw=="), "HSmrc0sMlYUkAGmm5OPpG2HaGWk=");
     }
 
     #[test]
     fn a_key_is_sixteen_bytes_in_base64() {
-        for key in [
-            "dGhlIHNhbXBsZSBub25jZQ==",
-            "AAAAAAAAAAAAAAAAAAAAAA==",
-            "AAAAAAAAAAAAAAAAAAAAAB==",
-        ] {
+        for key in ["dGhlIHNhbXBsZSBub25jZQ==", "AAAAAAAAAAAAAAAAAAAAAA==", "AAAAAAAAAAAAAAAAAAAAAB=="] {
             assert!(is_valid_key(key), "{key}");
         }
         let fifteen = "AAAAAAAAAAAAAAAAAAAA";
@@ -124,18 +113,9 @@ mod tests {
 
     #[test]
     fn the_clients_order_decides_over_all_lines() {
-        check(
-            &["pubsub.msgpack, pubsub.json"],
-            Selection::Selected("pubsub.msgpack"),
-        );
-        check(
-            &["other", "pubsub.json", "pubsub.msgpack"],
-            Selection::Selected("pubsub.json"),
-        );
-        check(
-            &["other,pubsub.msgpack\t", " pubsub.json"],
-            Selection::Selected("pubsub.msgpack"),
-        );
+        check(&["pubsub.msgpack, pubsub.json"], Selection::Selected("pubsub.msgpack"));
+        check(&["other", "pubsub.json", "pubsub.msgpack"], Selection::Selected("pubsub.json"));
+        check(&["other,pubsub.msgpack\t", " pubsub.json"], Selection::Selected("pubsub.msgpack"));
     }
 
     #[test]
@@ -149,22 +129,14 @@ mod tests {
     #[test]
     fn empty_elements_and_duplicates_do_no_harm() {
         check(&[",, pubsub.json ,", ""], Selection::Selected("pubsub.json"));
-        check(
-            &["pubsub.json, pubsub.json", "pubsub.json"],
-            Selection::Selected("pubsub.json"),
-        );
+        check(&["pubsub.json, pubsub.json", "pubsub.json"], Selection::Selected("pubsub.json"));
     }
 
     #[test]
     fn a_name_that_is_no_token_spoils_the_list_wherever_it_stands() {
-        for line in [
-            "pubsub.json, a b",
-            "\"pubsub.json\"",
-            "pubsub/json",
-            "pubsub.json; q=1",
-            "a, b\u{e9}",
-            "a\0",
-        ] {
+        for line in
+            ["pubsub.json, a b", "\"pubsub.json\"", "pubsub/json", "pubsub.json; q=1", "a, b\u{e9}", "a\0"]
+        {
             check(&[line], Selection::Malformed);
             check(&["pubsub.json", line], Selection::Malformed);
             check(&[line, "pubsub.json"], Selection::Malformed);

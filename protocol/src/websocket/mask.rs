@@ -29,11 +29,7 @@ mod tests {
     fn masking_in_any_two_pieces_equals_the_plain_definition() {
         let key = [0x37, 0xfa, 0x21, 0x3d];
         let plain: Vec<u8> = (0..67).collect();
-        let wanted: Vec<u8> = plain
-            .iter()
-            .enumerate()
-            .map(|(i, byte)| byte ^ key[i % 4])
-            .collect();
+        let wanted: Vec<u8> = plain.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]).collect();
         for cut in 0..=plain.len() {
             let mut bytes = plain.clone();
             let (head, tail) = bytes.split_at_mut(cut);

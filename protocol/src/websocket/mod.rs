@@ -25,6 +25,7 @@
 
 mod config;
 mod connection;
+pub mod deflate;
 mod event;
 mod frame;
 pub mod handshake;

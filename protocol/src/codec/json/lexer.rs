@@ -75,9 +75,7 @@ impl<'a> Text<'a> {
 
 /// The four hex digits at `at`, which the lexer has seen.
 fn hex(text: &str, at: usize) -> u32 {
-    text.get(at..at + 4)
-        .and_then(|digits| u32::from_str_radix(digits, 16).ok())
-        .unwrap_or(0)
+    text.get(at..at + 4).and_then(|digits| u32::from_str_radix(digits, 16).ok()).unwrap_or(0)
 }
 
 /// Where the grammar stands.
@@ -190,10 +188,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn fail<T>(&self, expected: &'static str) -> Result<T, SyntaxError> {
-        Err(SyntaxError::NotJson {
-            expected,
-            at: self.at,
-        })
+        Err(SyntaxError::NotJson { expected, at: self.at })
     }
 
     fn in_map(&self) -> bool {
@@ -232,11 +227,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn after_value(&mut self) {
-        self.expect = if self.depth == 0 {
-            Expect::End
-        } else {
-            Expect::CommaOrEnd
-        };
+        self.expect = if self.depth == 0 { Expect::End } else { Expect::CommaOrEnd };
     }
 
     fn open(&mut self, token: Token<'a>, expect: Expect) -> Result<Token<'a>, SyntaxError> {
@@ -244,11 +235,7 @@ impl<'a> Lexer<'a> {
             return Err(SyntaxError::TooDeep { at: self.at });
         }
         let bit = 1 << self.depth;
-        self.maps = if token == Token::BeginMap {
-            self.maps | bit
-        } else {
-            self.maps & !bit
-        };
+        self.maps = if token == Token::BeginMap { self.maps | bit } else { self.maps & !bit };
         self.depth += 1;
         self.at += 1;
         self.expect = expect;
@@ -314,11 +301,7 @@ impl<'a> Lexer<'a> {
         while let Some(b'0'..=b'9') = self.peek() {
             self.at += 1;
         }
-        if self.at == start {
-            self.fail("a digit")
-        } else {
-            Ok(())
-        }
+        if self.at == start { self.fail("a digit") } else { Ok(()) }
     }
 
     #[inline(always)]

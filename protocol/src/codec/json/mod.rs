@@ -23,9 +23,7 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
 
 /// The bytes as text, or where they stop being it.
 pub(crate) fn utf8(bytes: &[u8]) -> Result<&str, SyntaxError> {
-    std::str::from_utf8(bytes).map_err(|error| SyntaxError::NotUtf8 {
-        at: error.valid_up_to(),
-    })
+    std::str::from_utf8(bytes).map_err(|error| SyntaxError::NotUtf8 { at: error.valid_up_to() })
 }
 
 /// The number as an integer, if it is written as one and 64 bits hold it. `-0` is none: no integer keeps its sign.
@@ -33,11 +31,7 @@ pub(crate) fn integer(number: &str) -> Option<i128> {
     if number == "-0" {
         return None;
     }
-    number
-        .parse::<i64>()
-        .map(i128::from)
-        .or_else(|_| number.parse::<u64>().map(i128::from))
-        .ok()
+    number.parse::<i64>().map(i128::from).or_else(|_| number.parse::<u64>().map(i128::from)).ok()
 }
 
 /// How many bytes from the front stand in a string as they are: no quote, no backslash, no control character.
@@ -61,8 +55,6 @@ pub(crate) fn plain_len(bytes: &[u8]) -> usize {
         }
         len += 8;
     }
-    let rest = bytes[len..]
-        .iter()
-        .position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'));
+    let rest = bytes[len..].iter().position(|byte| matches!(byte, 0..0x20 | b'"' | b'\\'));
     rest.map_or(bytes.len(), |more| len + more)
 }

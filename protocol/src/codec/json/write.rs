@@ -48,9 +48,7 @@ pub(crate) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let written = STANDARD
-        .encode_slice(bytes, &mut out[start..])
-        .unwrap_or_default();
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or_default();
     out.truncate(start + written);
     out.push(b'"');
 }
@@ -63,20 +61,12 @@ pub(crate) fn write_integer(number: i128, out: &mut Vec<u8>) {
 
 /// Appends the shortest decimal that reads back as the same double; NaN and the infinities are `null`.
 pub(crate) fn write_f64(number: f64, out: &mut Vec<u8>) {
-    let _ = if number.is_finite() {
-        write!(out, "{number:?}")
-    } else {
-        write!(out, "null")
-    };
+    let _ = if number.is_finite() { write!(out, "{number:?}") } else { write!(out, "null") };
 }
 
 /// Appends the shortest decimal that reads back as the same single; NaN and the infinities are `null`.
 pub(crate) fn write_f32(number: f32, out: &mut Vec<u8>) {
-    let _ = if number.is_finite() {
-        write!(out, "{number:?}")
-    } else {
-        write!(out, "null")
-    };
+    let _ = if number.is_finite() { write!(out, "{number:?}") } else { write!(out, "null") };
 }
 
 /// Appends a sound JSON text without the blanks between its tokens, and so without line breaks.

@@ -42,11 +42,7 @@ struct Level {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            at: 0,
-            start: 0,
-        }
+        Self { bytes, at: 0, start: 0 }
     }
 
     /// The bytes from a place that was read to here.
@@ -81,11 +77,7 @@ impl<'a> Reader<'a> {
                 if is_key && in_key && !matches!(token, Token::Ext(..)) {
                     return Err(SyntaxError::NestedKey { at: self.start });
                 }
-                levels.push(Level {
-                    remaining,
-                    is_map,
-                    in_key: in_key || is_key,
-                });
+                levels.push(Level { remaining, is_map, in_key: in_key || is_key });
             }
             while levels.last().is_some_and(|level| level.remaining == 0) {
                 levels.pop();
@@ -187,9 +179,7 @@ impl<'a> Reader<'a> {
         let bytes = self.bytes(len)?;
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Token::Text(text)),
-            Err(error) => Err(SyntaxError::NotUtf8 {
-                at: start + error.valid_up_to(),
-            }),
+            Err(error) => Err(SyntaxError::NotUtf8 { at: start + error.valid_up_to() }),
         }
     }
 
@@ -200,18 +190,10 @@ impl<'a> Reader<'a> {
 
     /// Every item takes a byte, so a count beyond the bytes left is known to be false at once.
     fn array(&self, len: usize) -> Result<Token<'a>, SyntaxError> {
-        if len > self.bytes.len() - self.at {
-            self.truncated()
-        } else {
-            Ok(Token::Array(len))
-        }
+        if len > self.bytes.len() - self.at { self.truncated() } else { Ok(Token::Array(len)) }
     }
 
     fn map(&self, len: usize) -> Result<Token<'a>, SyntaxError> {
-        if len > (self.bytes.len() - self.at) / 2 {
-            self.truncated()
-        } else {
-            Ok(Token::Map(len))
-        }
+        if len > (self.bytes.len() - self.at) / 2 { self.truncated() } else { Ok(Token::Map(len)) }
     }
 }

@@ -54,23 +54,17 @@ pub(crate) fn write_array_header(len: usize, out: &mut Vec<u8>) {
 
 /// Makes the bytes from `start` on a string.
 pub(crate) fn insert_text_header(start: usize, out: &mut Vec<u8>) {
-    header(TEXT, out.len() - start, |bytes| {
-        drop(out.splice(start..start, bytes.iter().copied()))
-    });
+    header(TEXT, out.len() - start, |bytes| drop(out.splice(start..start, bytes.iter().copied())));
 }
 
 /// Makes the values from `start` on, so many of them, an array.
 pub(crate) fn insert_array_header(start: usize, len: usize, out: &mut Vec<u8>) {
-    header(ARRAY, len, |bytes| {
-        drop(out.splice(start..start, bytes.iter().copied()))
-    });
+    header(ARRAY, len, |bytes| drop(out.splice(start..start, bytes.iter().copied())));
 }
 
 /// Makes the values from `start` on, so many pairs of them, a map.
 pub(crate) fn insert_map_header(start: usize, len: usize, out: &mut Vec<u8>) {
-    header(MAP, len, |bytes| {
-        drop(out.splice(start..start, bytes.iter().copied()))
-    });
+    header(MAP, len, |bytes| drop(out.splice(start..start, bytes.iter().copied())));
 }
 
 /// How lengths are written for one kind of value: in the marker itself below `fix.1`, else in 1, 2 or 4 bytes.
@@ -81,30 +75,12 @@ struct Lengths {
     four: Marker,
 }
 
-const TEXT: Lengths = Lengths {
-    fix: (0xa0, 32),
-    one: Some(Marker::Str8),
-    two: Marker::Str16,
-    four: Marker::Str32,
-};
-const BIN: Lengths = Lengths {
-    fix: (0, 0),
-    one: Some(Marker::Bin8),
-    two: Marker::Bin16,
-    four: Marker::Bin32,
-};
-const ARRAY: Lengths = Lengths {
-    fix: (0x90, 16),
-    one: None,
-    two: Marker::Array16,
-    four: Marker::Array32,
-};
-const MAP: Lengths = Lengths {
-    fix: (0x80, 16),
-    one: None,
-    two: Marker::Map16,
-    four: Marker::Map32,
-};
+const TEXT: Lengths =
+    Lengths { fix: (0xa0, 32), one: Some(Marker::Str8), two: Marker::Str16, four: Marker::Str32 };
+const BIN: Lengths =
+    Lengths { fix: (0, 0), one: Some(Marker::Bin8), two: Marker::Bin16, four: Marker::Bin32 };
+const ARRAY: Lengths = Lengths { fix: (0x90, 16), one: None, two: Marker::Array16, four: Marker::Array32 };
+const MAP: Lengths = Lengths { fix: (0x80, 16), one: None, two: Marker::Map16, four: Marker::Map32 };
 
 fn header(kind: Lengths, len: usize, write: impl FnOnce(&[u8])) {
     let (base, fixed) = kind.fix;

@@ -16,15 +16,9 @@ pub(crate) fn rfc3339(bytes: &[u8]) -> Option<String> {
             let both = u64::from_be_bytes(*bytes.first_chunk()?);
             ((both & 0x3_ffff_ffff) as i64, (both >> 34) as u32)
         }
-        12 => (
-            i64::from_be_bytes(*bytes.last_chunk()?),
-            u32::from_be_bytes(*bytes.first_chunk()?),
-        ),
+        12 => (i64::from_be_bytes(*bytes.last_chunk()?), u32::from_be_bytes(*bytes.first_chunk()?)),
         _ => return None,
     };
-    let instant = OffsetDateTime::from_unix_timestamp(seconds)
-        .ok()?
-        .replace_nanosecond(nanos)
-        .ok()?;
+    let instant = OffsetDateTime::from_unix_timestamp(seconds).ok()?.replace_nanosecond(nanos).ok()?;
     instant.format(&Rfc3339).ok()
 }

@@ -24,21 +24,11 @@ pub(crate) fn msgpack_to_json(bytes: &[u8], out: &mut Vec<u8>) {
         match token {
             Token::Array(total) => {
                 out.push(b'[');
-                levels.push(Level {
-                    written: 0,
-                    total,
-                    is_map: false,
-                    key_start,
-                });
+                levels.push(Level { written: 0, total, is_map: false, key_start });
             }
             Token::Map(pairs) => {
                 out.push(b'{');
-                levels.push(Level {
-                    written: 0,
-                    total: 2 * pairs,
-                    is_map: true,
-                    key_start,
-                });
+                levels.push(Level { written: 0, total: 2 * pairs, is_map: true, key_start });
             }
             scalar => write_scalar(scalar, key_start, out),
         }

@@ -29,10 +29,7 @@ pub(crate) fn json_to_msgpack(bytes: &[u8], out: &mut Vec<u8>) {
             Token::Bool(false) => out.push(rmp::Marker::False.to_u8()),
             Token::Number(number) => write_number(number, out),
             Token::Text(text) | Token::Key(text) => write_text(text, out),
-            Token::BeginArray | Token::BeginMap => levels.push(Level {
-                start: out.len(),
-                len: 0,
-            }),
+            Token::BeginArray | Token::BeginMap => levels.push(Level { start: out.len(), len: 0 }),
             Token::EndArray => {
                 if let Some(Level { start, len }) = levels.pop() {
                     msgpack::insert_array_header(start, len, out);
