@@ -66,7 +66,9 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Actors need an actix system.
-    #[error("there is no actix system: start the hub within #[actix_web::main], #[actix::main] or a System of your own")]
+    #[error(
+        "there is no actix system: start the hub within #[actix_web::main], #[actix::main] or a System of your own"
+    )]
     NoSystem,
 }
 
@@ -156,7 +158,11 @@ impl Hub {
     ///
     /// # Errors
     /// If the topic is none or the server's own, or the value does not serialize, nests too deep or is too long.
-    pub async fn publish<T: Serialize + ?Sized>(&self, topic: &str, value: &T) -> Result<Position, PublishError> {
+    pub async fn publish<T: Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        value: &T,
+    ) -> Result<Position, PublishError> {
         let topic = Topic::parse(topic)?;
         self.publish_payload(topic, Payload::of(value)?).await
     }
@@ -210,7 +216,10 @@ impl Hub {
     /// ```
     pub fn configure(&self, app: &mut web::ServiceConfig) {
         let hub = self.clone();
-        app.route("/ws", web::get().to(move |request, payload| route::websocket(hub.clone(), request, payload)));
+        app.route(
+            "/ws",
+            web::get().to(move |request, payload| route::websocket(hub.clone(), request, payload)),
+        );
         http::configure(self, app);
     }
 
@@ -226,7 +235,9 @@ impl Hub {
 
     /// This thread's worker; the first call on a thread starts it.
     pub(crate) fn worker(&self) -> Rc<Worker> {
-        WORKERS.with_borrow_mut(|workers| Rc::clone(workers.entry(self.inner.id).or_insert_with(|| self.start_worker())))
+        WORKERS.with_borrow_mut(|workers| {
+            Rc::clone(workers.entry(self.inner.id).or_insert_with(|| self.start_worker()))
+        })
     }
 
     fn start_worker(&self) -> Rc<Worker> {

@@ -30,9 +30,7 @@ pub(crate) fn configure(app: &mut ServiceConfig) {
 /// A file, to GET and HEAD.
 fn read_only(name: String) -> actix_web::Route {
     let handler = move |request: HttpRequest| std::future::ready(answer(&request, &name));
-    web::route()
-        .guard(guard::Any(guard::Get()).or(guard::Head()))
-        .to(handler)
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler)
 }
 
 fn answer(request: &HttpRequest, name: &str) -> HttpResponse {
@@ -45,11 +43,7 @@ fn answer(request: &HttpRequest, name: &str) -> HttpResponse {
         Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|known| known.weak_eq(&tag)),
         Err(_) => false,
     };
-    let mut response = if known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
+    let mut response = if known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     response
         .insert_header(ETag(tag))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -59,9 +53,7 @@ fn answer(request: &HttpRequest, name: &str) -> HttpResponse {
     if known {
         return response.finish();
     }
-    response
-        .insert_header((header::CONTENT_TYPE, content_type(name)))
-        .body(bytes_of(file))
+    response.insert_header((header::CONTENT_TYPE, content_type(name))).body(bytes_of(file))
 }
 
 /// Without a copy where the file is part of the program.
@@ -79,10 +71,7 @@ fn tag_of(file: &EmbeddedFile) -> EntityTag {
 }
 
 fn content_type(name: &str) -> &'static str {
-    match Path::new(name)
-        .extension()
-        .and_then(|extension| extension.to_str())
-    {
+    match Path::new(name).extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("js" | "mjs") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",

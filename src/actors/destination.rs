@@ -33,7 +33,8 @@ impl Outlet for Destination {
             Class::Json | Class::Native => (Codec::Json, Opcode::Text),
             Class::MsgPack => (Codec::MsgPack, Opcode::Binary),
         };
-        let mut payload = Vec::with_capacity(message.payload.as_bytes().len() + message.topic.as_str().len() + 64);
+        let mut payload =
+            Vec::with_capacity(message.payload.as_bytes().len() + message.topic.as_str().len() + 64);
         codec.encode_message(message, &mut payload);
         let header = FrameHeader::new(opcode, payload.len()).encode();
         let mut frame = Vec::with_capacity(header.len() + payload.len());

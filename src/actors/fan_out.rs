@@ -144,7 +144,9 @@ impl FanOut {
         let fan_out = self.worker.fan_out.borrow();
         let abandoned: Vec<_> = fan_out
             .subscribers()
-            .filter(|(_, destination)| matches!(destination, Destination::Stream(sender) if sender.is_closed()))
+            .filter(
+                |(_, destination)| matches!(destination, Destination::Stream(sender) if sender.is_closed()),
+            )
             .map(|(key, _)| key)
             .collect();
         drop(fan_out);

@@ -208,9 +208,5 @@ impl Protocol {
 
 fn parse_pace(text: &str) -> Result<f64, String> {
     let pace: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.01..=1000.0).contains(&pace) {
-        Ok(pace)
-    } else {
-        Err("a pace is 0.01 to 1000".to_owned())
-    }
+    if (0.01..=1000.0).contains(&pace) { Ok(pace) } else { Err("a pace is 0.01 to 1000".to_owned()) }
 }

@@ -43,10 +43,7 @@ pub(crate) struct Log {
 impl Config {
     /// Reads and checks a file.
     pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
+        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
         Ok(Self::parse(&path.display().to_string(), &text)?)
     }
@@ -61,37 +58,19 @@ impl Config {
 
     /// The first value that no server can run with.
     fn impossible(&self) -> Option<Impossible> {
-        self.impossible_server()
-            .or_else(|| self.impossible_number())
-            .or_else(|| self.impossible_time())
+        self.impossible_server().or_else(|| self.impossible_number()).or_else(|| self.impossible_time())
     }
 
     fn impossible_server(&self) -> Option<Impossible> {
         let check_listen = |address: &String| listen::parse_address(address).err();
         if let Some(help) = self.server.listen.as_ref().and_then(check_listen) {
-            return Some(Impossible::new(
-                &[("server", "listen")],
-                "not an address to listen on",
-                help,
-            ));
+            return Some(Impossible::new(&[("server", "listen")], "not an address to listen on", help));
         }
-        if let Some(help) = self
-            .server
-            .workers
-            .and_then(|workers| listen::check_workers(workers).err())
-        {
+        if let Some(help) = self.server.workers.and_then(|workers| listen::check_workers(workers).err()) {
             let help = format!("{help}; leave the key out for one on each core");
-            return Some(Impossible::new(
-                &[("server", "workers")],
-                "not a number of workers",
-                help,
-            ));
+            return Some(Impossible::new(&[("server", "workers")], "not a number of workers", help));
         }
-        let help = self
-            .log
-            .level
-            .as_ref()
-            .and_then(|level| logging::parse_filter(level).err())?;
+        let help = self.log.level.as_ref().and_then(|level| logging::parse_filter(level).err())?;
         Some(Impossible::new(&[("log", "level")], "not a level", help))
     }
 
@@ -171,11 +150,7 @@ struct Impossible {
 
 impl Impossible {
     fn new(places: &[(&'static str, &'static str)], what: &'static str, help: String) -> Self {
-        Self {
-            places: places.to_vec(),
-            what,
-            help,
-        }
+        Self { places: places.to_vec(), what, help }
     }
 
     fn into_mistake(self, name: &str, text: &str) -> Box<Mistake> {
@@ -201,10 +176,7 @@ impl ConfigError {
     pub(super) fn into_failure(self) -> Failure {
         match &self {
             Self::Unreadable { .. } => Failure::new(Exit::Refused, &self, None),
-            Self::Mistake(mistake) => Failure {
-                exit: Exit::Refused,
-                text: mistake.drawn(),
-            },
+            Self::Mistake(mistake) => Failure { exit: Exit::Refused, text: mistake.drawn() },
         }
     }
 }

@@ -15,10 +15,7 @@ const REWORDINGS: [(&str, &str); 10] = [
     ("struct Log", "a table"),
     ("struct Config", "a table"),
     ("expected usize", "expected a whole number"),
-    (
-        "expected a duration",
-        "expected a time such as \"25s\", \"1m 30s\" or \"500ms\"",
-    ),
+    ("expected a duration", "expected a time such as \"25s\", \"1m 30s\" or \"500ms\""),
     ("expected a string", "expected text in quotes"),
     ("expected a boolean", "expected true or false"),
     ("expected literal string", "expected a number, or text in quotes"),
@@ -70,13 +67,7 @@ impl Mistake {
         help: Option<String>,
     ) -> Box<Self> {
         let file = NamedSource::new(name, text.to_owned());
-        Box::new(Self {
-            message,
-            label: label.into(),
-            help,
-            place,
-            file,
-        })
+        Box::new(Self { message, label: label.into(), help, place, file })
     }
 
     /// What the parser or serde found wrong.
@@ -91,11 +82,7 @@ impl Mistake {
             let message = format!("unknown key `{unknown}`");
             let help = format!(
                 "known are {}",
-                known
-                    .iter()
-                    .map(|key| format!("`{key}`"))
-                    .collect::<Vec<_>>()
-                    .join(", ")
+                known.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
             );
             let label = match nearest(unknown, &known) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -113,23 +100,15 @@ impl Mistake {
     /// The keys that would have been known in place of an unknown one.
     #[cfg(test)]
     pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
-        self.help
-            .iter()
-            .flat_map(|help| help.split('`').skip(1).step_by(2))
+        self.help.iter().flat_map(|help| help.split('`').skip(1).step_by(2))
     }
 
     /// The mistake as people read it: in colour on a terminal, unless `NO_COLOR` is set.
     pub(crate) fn drawn(&self) -> String {
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let theme = if colour {
-            GraphicalTheme::unicode()
-        } else {
-            GraphicalTheme::unicode_nocolor()
-        };
+        let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let mut drawn = String::new();
-        let report = GraphicalReportHandler::new_themed(theme)
-            .with_width(110)
-            .with_links(false);
+        let report = GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
         match report.render_report(&mut drawn, self) {
             Ok(()) => drawn,
             Err(_) => self.message.clone(),
@@ -163,9 +142,6 @@ fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
 /// The known key that was probably meant.
 fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |key: &str| strsim::jaro_winkler(unknown, key);
-    let best = known
-        .iter()
-        .copied()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.8).then_some(best)
 }

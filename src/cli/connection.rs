@@ -37,13 +37,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects and waits for `welcome`.
     pub(crate) async fn open(url: &ServerUrl, codec: Codec) -> Result<Self, ConnectionError> {
-        let no_answer = |_| ConnectionError::NoAnswer {
-            url: url.clone(),
-            within: CONNECT_TIMEOUT,
-        };
-        timeout(CONNECT_TIMEOUT, Self::handshake(url, codec))
-            .await
-            .map_err(no_answer)?
+        let no_answer = |_| ConnectionError::NoAnswer { url: url.clone(), within: CONNECT_TIMEOUT };
+        timeout(CONNECT_TIMEOUT, Self::handshake(url, codec)).await.map_err(no_answer)?
     }
 
     async fn handshake(url: &ServerUrl, codec: Codec) -> Result<Self, ConnectionError> {
@@ -85,15 +80,10 @@ impl Connection {
         }
         let bytes = Bytes::copy_from_slice(&self.scratch);
         let frame = match self.codec {
-            Codec::Json => Utf8Bytes::try_from(bytes)
-                .map(Frame::Text)
-                .map_err(tungstenite::Error::from),
+            Codec::Json => Utf8Bytes::try_from(bytes).map(Frame::Text).map_err(tungstenite::Error::from),
             Codec::MsgPack => Ok(Frame::Binary(bytes)),
         };
-        self.socket
-            .feed(frame.map_err(ConnectionError::Lost)?)
-            .await
-            .map_err(ConnectionError::Lost)?;
+        self.socket.feed(frame.map_err(ConnectionError::Lost)?).await.map_err(ConnectionError::Lost)?;
         Ok(Ok(()))
     }
 
@@ -106,9 +96,7 @@ impl Connection {
     pub(crate) async fn receive(&mut self) -> Result<ServerMessage, ConnectionError> {
         loop {
             let silent = |_| ConnectionError::Silent(self.silence_max);
-            let frame = timeout(self.silence_max, self.socket.next())
-                .await
-                .map_err(silent)?;
+            let frame = timeout(self.silence_max, self.socket.next()).await.map_err(silent)?;
             let bytes: Bytes = match frame {
                 Some(Ok(Frame::Text(text))) if self.codec.is_text() => text.into(),
                 Some(Ok(Frame::Binary(bytes))) if !self.codec.is_text() => bytes,
@@ -130,10 +118,7 @@ impl Connection {
 
     /// Says goodbye; waits a moment for the answer.
     pub(crate) async fn close(mut self) {
-        let frame = CloseFrame {
-            code: CloseCode::Normal,
-            reason: Utf8Bytes::default(),
-        };
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
         let closing = async {
             if self.socket.close(Some(frame)).await.is_ok() {
                 while let Some(Ok(_)) = self.socket.next().await {}

@@ -42,16 +42,12 @@ impl ConnectionError {
     /// Why the handshake failed.
     pub(crate) fn of_handshake(url: &ServerUrl, error: tungstenite::Error) -> Self {
         let url = url.clone();
-        let stranger = |why: String| Self::Stranger {
-            url: url.clone(),
-            why,
-        };
+        let stranger = |why: String| Self::Stranger { url: url.clone(), why };
         match error {
             tungstenite::Error::Io(source) => Self::Unreachable { url, source },
-            tungstenite::Error::Url(UrlError::UnableToConnect(_)) => Self::Unreachable {
-                url,
-                source: io::ErrorKind::ConnectionRefused.into(),
-            },
+            tungstenite::Error::Url(UrlError::UnableToConnect(_)) => {
+                Self::Unreachable { url, source: io::ErrorKind::ConnectionRefused.into() }
+            }
             tungstenite::Error::Http(response) => stranger(answer_of(&response)),
             tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
                 stranger("the server took none of our subprotocols".to_owned())
@@ -63,14 +59,8 @@ impl ConnectionError {
     /// Why an open connection ended.
     pub(crate) fn of_close(frame: Option<CloseFrame>) -> Self {
         match frame {
-            Some(frame) => Self::Closed {
-                code: frame.code.into(),
-                reason: frame.reason.as_str().to_owned(),
-            },
-            None => Self::Closed {
-                code: 1005,
-                reason: String::new(),
-            },
+            Some(frame) => Self::Closed { code: frame.code.into(), reason: frame.reason.as_str().to_owned() },
+            None => Self::Closed { code: 1005, reason: String::new() },
         }
     }
 
@@ -107,10 +97,8 @@ impl From<ConnectionError> for Failure {
 /// An HTTP answer where a WebSocket was asked for: its status, and what a problem document (RFC 9457) says.
 fn answer_of(response: &http::Response<Option<Vec<u8>>>) -> String {
     let status = response.status();
-    let problem: Option<serde_json::Value> = response
-        .body()
-        .as_deref()
-        .and_then(|body| serde_json::from_slice(body).ok());
+    let problem: Option<serde_json::Value> =
+        response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
     match problem.as_ref().and_then(|problem| problem["detail"].as_str()) {
         Some(detail) => format!("the answer is {status}: {detail}"),
         None => format!("the answer is {status}"),

@@ -56,9 +56,9 @@ impl Lines {
         let (sender, lines) = mpsc::channel(LINES_AHEAD);
         // A plain thread: the runtime would wait at its end for a blocking read that nothing ends.
         std::thread::spawn(move || {
-            if let Err(error) = read_lines(&mut io::stdin().lock(), notation, |line| {
-                sender.blocking_send(Ok(line)).is_ok()
-            }) {
+            if let Err(error) =
+                read_lines(&mut io::stdin().lock(), notation, |line| sender.blocking_send(Ok(line)).is_ok())
+            {
                 let _ = sender.blocking_send(Err(error));
             }
         });
@@ -124,9 +124,7 @@ fn read_lines(
             text.pop();
             text.pop_if(|last| *last == b'\r');
         } else if read as u64 == LINE_BYTES_MAX {
-            return Err(io::Error::other(format!(
-                "line {number} is longer than {LINE_BYTES_MAX} bytes"
-            )));
+            return Err(io::Error::other(format!("line {number} is longer than {LINE_BYTES_MAX} bytes")));
         }
         if notation == Notation::Json && text.trim_ascii().is_empty() {
             continue;
@@ -156,10 +154,7 @@ mod tests {
             true
         })
         .unwrap();
-        let expected: Vec<_> = expected
-            .iter()
-            .map(|(number, text)| (*number, (*text).to_owned()))
-            .collect();
+        let expected: Vec<_> = expected.iter().map(|(number, text)| (*number, (*text).to_owned())).collect();
         assert_eq!(got, expected, "{input:?}");
     }
 
@@ -174,10 +169,6 @@ mod tests {
 
     #[test]
     fn lines_of_text_are_taken_as_they_are() {
-        check(
-            "a \"b\"\r\n\nc",
-            Notation::Text,
-            &[(1, "\"a \\\"b\\\"\""), (2, "\"\""), (3, "\"c\"")],
-        );
+        check("a \"b\"\r\n\nc", Notation::Text, &[(1, "\"a \\\"b\\\"\""), (2, "\"\""), (3, "\"c\"")]);
     }
 }

@@ -17,10 +17,8 @@ pub(crate) const WORKERS_MAX: usize = 1024;
 pub(crate) fn parse_address(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
-        _ => Err(
-            "an address with a port is needed, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080"
-                .to_owned(),
-        ),
+        _ => Err("an address with a port is needed, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080"
+            .to_owned()),
     }
 }
 
@@ -66,10 +64,7 @@ impl ListenError {
 
 /// Listens on the first address of `HOST:PORT` that can be had.
 pub(crate) fn listen(address: &str) -> Result<TcpListener, ListenError> {
-    let failed = |source| ListenError {
-        address: address.to_owned(),
-        source,
-    };
+    let failed = |source| ListenError { address: address.to_owned(), source };
     let mut last = io::ErrorKind::NotFound.into();
     for candidate in address.to_socket_addrs().map_err(failed)? {
         match listen_on(candidate) {

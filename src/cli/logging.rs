@@ -14,17 +14,10 @@ pub(crate) fn parse_filter(text: &str) -> Result<String, String> {
             Some((module, level)) => !module.is_empty() && level.parse::<LevelFilter>().is_ok(),
             None => directive.parse::<LevelFilter>().is_ok(),
         });
-    if plausible {
-        Ok(text.to_owned())
-    } else {
-        Err(levels.to_owned())
-    }
+    if plausible { Ok(text.to_owned()) } else { Err(levels.to_owned()) }
 }
 
 /// Starts the log. Called once.
 pub(crate) fn start(filter: &str) {
-    env_logger::Builder::new()
-        .parse_filters(&format!("{ALWAYS},{filter}"))
-        .format_timestamp_millis()
-        .init();
+    env_logger::Builder::new().parse_filters(&format!("{ALWAYS},{filter}")).format_timestamp_millis().init();
 }

@@ -32,11 +32,7 @@ pub(super) fn run(args: PublishArgs) -> Result<(), Failure> {
 
 async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let connection = Connection::open(&args.url, args.protocol.codec()).await?;
-    let notation = if args.string {
-        Notation::Text
-    } else {
-        Notation::Json
-    };
+    let notation = if args.string { Notation::Text } else { Notation::Json };
     let lines = Lines::of(args.data.as_deref(), notation);
     let mut publisher = Publisher {
         connection,
@@ -57,10 +53,7 @@ async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let refused = publisher.refused > 0;
     publisher.connection.close().await;
     if ended.is_ok() && refused {
-        return Err(Failure {
-            exit: Exit::Refused,
-            text: account,
-        });
+        return Err(Failure { exit: Exit::Refused, text: account });
     }
     eprintln!("{account}");
     ended.map_err(Failure::from)
@@ -149,14 +142,8 @@ impl Publisher {
                 return Ok(());
             }
         };
-        let operation = Operation::Publish(Publish {
-            topic: self.topic.clone(),
-            payload,
-        });
-        let command = Command {
-            id: Some(CommandId::Integer(number)),
-            operation,
-        };
+        let operation = Operation::Publish(Publish { topic: self.topic.clone(), payload });
+        let command = Command { id: Some(CommandId::Integer(number)), operation };
         if self.waiting.is_empty() {
             self.replied_at = Instant::now();
         }
@@ -187,11 +174,7 @@ impl Publisher {
 
     fn take(&mut self, message: ServerMessage) -> Result<(), Ended> {
         match message {
-            ServerMessage::Reply(Reply::Published {
-                id: CommandId::Integer(number),
-                topic,
-                position,
-            }) => {
+            ServerMessage::Reply(Reply::Published { id: CommandId::Integer(number), topic, position }) => {
                 if !self.answered(number) {
                     return Ok(());
                 }
@@ -210,11 +193,9 @@ impl Publisher {
                 }
             },
             ServerMessage::Push(Push::Goodbye(goodbye)) => {
-                return Err(ConnectionError::Closed {
-                    code: goodbye.code.as_u16(),
-                    reason: goodbye.reason,
-                }
-                .into());
+                return Err(
+                    ConnectionError::Closed { code: goodbye.code.as_u16(), reason: goodbye.reason }.into()
+                );
             }
             _ => {}
         }
@@ -233,12 +214,7 @@ impl Publisher {
 
     /// What has become of every message.
     fn account(&self) -> String {
-        let Self {
-            published,
-            refused,
-            topic,
-            ..
-        } = self;
+        let Self { published, refused, topic, .. } = self;
         let messages = if *published == 1 { "message" } else { "messages" };
         let mut text = format!("published {published} {messages} to {topic}");
         if *refused > 0 {

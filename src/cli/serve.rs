@@ -58,10 +58,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     };
     logging::start(&log_filter(&args, &config)?);
     let plan = Plan {
-        listen: args
-            .listen
-            .or(config.server.listen)
-            .unwrap_or_else(|| LISTEN.to_owned()),
+        listen: args.listen.or(config.server.listen).unwrap_or_else(|| LISTEN.to_owned()),
         workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
         limits: config.limits,
         demo: args.demo.then_some(Pace(args.demo_pace)),
@@ -134,11 +131,7 @@ async fn stop(hub: &Hub, server: &ServerHandle) {
         }
     };
     if tokio::time::timeout(GOODBYE_MAX, all_gone).await.is_err() {
-        log::warn!(
-            "sessions that did not answer within {1} s: {0}",
-            hub.sessions(),
-            GOODBYE_MAX.as_secs()
-        );
+        log::warn!("sessions that did not answer within {1} s: {0}", hub.sessions(), GOODBYE_MAX.as_secs());
     }
     server.stop(true).await;
 }

@@ -40,9 +40,7 @@ impl FromStr for ServerUrl {
             "wss" | "https" => "wss",
             _ => return Err(ServerUrlError::Scheme),
         };
-        let given: Uri = format!("{scheme}://{rest}")
-            .parse()
-            .map_err(|_| ServerUrlError::Malformed)?;
+        let given: Uri = format!("{scheme}://{rest}").parse().map_err(|_| ServerUrlError::Malformed)?;
         let authority = given.authority().filter(|authority| !authority.host().is_empty());
         let authority = authority.ok_or(ServerUrlError::Malformed)?.as_str();
         let path = if given.path() == "/" { PATH } else { given.path() };
@@ -73,10 +71,7 @@ mod tests {
         check("ws://127.0.0.1:8080", Ok("ws://127.0.0.1:8080/ws"));
         check("http://127.0.0.1:8080/", Ok("ws://127.0.0.1:8080/ws"));
         check("https://live.example.com", Ok("wss://live.example.com/ws"));
-        check(
-            "wss://example.com/live/ws?a=b",
-            Ok("wss://example.com/live/ws?a=b"),
-        );
+        check("wss://example.com/live/ws?a=b", Ok("wss://example.com/live/ws?a=b"));
         check("WS://[::1]:8080", Ok("ws://[::1]:8080/ws"));
     }
 

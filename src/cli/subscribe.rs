@@ -60,33 +60,20 @@ async fn print_messages(
     filters: Vec<Filter>,
     count: Option<u64>,
 ) -> Result<(), Ended> {
-    let subscribe = Subscribe {
-        filters: OneOrMany::Many(filters),
-        echo: true,
-    };
-    let command = Command {
-        id: Some(CommandId::Integer(1)),
-        operation: Operation::Subscribe(subscribe),
-    };
+    let subscribe = Subscribe { filters: OneOrMany::Many(filters), echo: true };
+    let command = Command { id: Some(CommandId::Integer(1)), operation: Operation::Subscribe(subscribe) };
     connection.feed(&command).await??;
     connection.flush().await?;
 
     let mut printed = 0;
     while count.is_none_or(|count| printed < count) {
         match connection.receive().await? {
-            ServerMessage::Push(Push::Message {
-                topic,
-                offset,
-                payload,
-            }) => {
+            ServerMessage::Push(Push::Message { topic, offset, payload }) => {
                 print(&topic, offset, &payload).map_err(Ended::Output)?;
                 printed += 1;
             }
             ServerMessage::Reply(Reply::Subscribed { topics, .. }) => {
-                let filters: Vec<_> = topics
-                    .iter()
-                    .map(|subscribed| subscribed.filter.as_str())
-                    .collect();
+                let filters: Vec<_> = topics.iter().map(|subscribed| subscribed.filter.as_str()).collect();
                 eprintln!("subscribed to {}", filters.join(", "));
             }
             ServerMessage::Reply(Reply::Error(error)) => return Err(Ended::Refused(error)),

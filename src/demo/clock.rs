@@ -13,10 +13,7 @@ pub(super) async fn run(hub: Hub) {
     loop {
         ticks.tick().await;
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-        if super::publish(&hub, TOPIC, &json!({ "time": time }))
-            .await
-            .is_err()
-        {
+        if super::publish(&hub, TOPIC, &json!({ "time": time })).await.is_err() {
             return;
         }
     }

@@ -12,9 +12,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Whether this machine has what we read.
 pub(super) fn is_readable() -> bool {
-    ["/proc/stat", "/proc/meminfo", "/proc/net/dev"]
-        .iter()
-        .all(|path| Path::new(path).exists())
+    ["/proc/stat", "/proc/meminfo", "/proc/net/dev"].iter().all(|path| Path::new(path).exists())
 }
 
 /// `system.cpu`, in percent of the time since the last message.
@@ -64,11 +62,7 @@ async fn publish(
     between: Duration,
 ) -> Result<(), PublishError> {
     super::publish(hub, "system.cpu", &now.cpu(before)).await?;
-    if let Some(memory) = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .as_deref()
-        .and_then(Memory::parse)
-    {
+    if let Some(memory) = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(Memory::parse) {
         super::publish(hub, "system.memory", &memory).await?;
     }
     super::publish(hub, "system.network", &now.network(before, between)).await
@@ -95,11 +89,7 @@ impl Counters {
         let stat = std::fs::read_to_string("/proc/stat").ok()?;
         let net = std::fs::read_to_string("/proc/net/dev").ok()?;
         let (rx_bytes, tx_bytes) = parse_net(&net);
-        Some(Self {
-            cores: parse_stat(&stat),
-            rx_bytes,
-            tx_bytes,
-        })
+        Some(Self { cores: parse_stat(&stat), rx_bytes, tx_bytes })
     }
 
     fn cpu(&self, before: &Self) -> Cpu {
@@ -107,10 +97,7 @@ impl Counters {
             let all = now.all.saturating_sub(before.all).max(1);
             percent(now.busy.saturating_sub(before.busy), all)
         });
-        Cpu {
-            percent: percents.next().unwrap_or_default(),
-            per_core: percents.collect(),
-        }
+        Cpu { percent: percents.next().unwrap_or_default(), per_core: percents.collect() }
     }
 
     fn network(&self, before: &Self, between: Duration) -> Network {
@@ -133,11 +120,7 @@ impl Memory {
         };
         let (total_bytes, available) = (bytes("MemTotal:")?, bytes("MemAvailable:")?);
         let used_bytes = total_bytes.saturating_sub(available);
-        Some(Self {
-            used_bytes,
-            total_bytes,
-            percent: percent(used_bytes, total_bytes.max(1)),
-        })
+        Some(Self { used_bytes, total_bytes, percent: percent(used_bytes, total_bytes.max(1)) })
     }
 }
 
@@ -147,35 +130,22 @@ fn parse_stat(stat: &str) -> Vec<Ticks> {
     let cores = stat.lines().filter(|line| line.starts_with("cpu"));
     cores
         .map(|line| {
-            let ticks: Vec<u64> = line
-                .split_whitespace()
-                .skip(1)
-                .take(8)
-                .map(|ticks| ticks.parse().unwrap_or(0))
-                .collect();
+            let ticks: Vec<u64> =
+                line.split_whitespace().skip(1).take(8).map(|ticks| ticks.parse().unwrap_or(0)).collect();
             let all = ticks.iter().sum();
             let idle: u64 = ticks.iter().skip(3).take(2).sum();
-            Ticks {
-                busy: all - idle,
-                all,
-            }
+            Ticks { busy: all - idle, all }
         })
         .collect()
 }
 
 /// Of /proc/net/dev, the bytes received and sent: the first and ninth number of each interface (proc_pid_net(5)).
 fn parse_net(dev: &str) -> (u64, u64) {
-    let interfaces = dev
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .filter(|(name, _)| name.trim() != "lo");
+    let interfaces =
+        dev.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() != "lo");
     interfaces.fold((0, 0), |(rx, tx), (_, numbers)| {
         let number = |index| {
-            numbers
-                .split_whitespace()
-                .nth(index)
-                .and_then(|text| text.parse::<u64>().ok())
-                .unwrap_or(0)
+            numbers.split_whitespace().nth(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
         };
         (rx + number(0), tx + number(8))
     })
@@ -192,37 +162,17 @@ mod tests {
 
     fn counters(stat: &str, net: &str) -> Counters {
         let (rx_bytes, tx_bytes) = parse_net(net);
-        Counters {
-            cores: parse_stat(stat),
-            rx_bytes,
-            tx_bytes,
-        }
+        Counters { cores: parse_stat(stat), rx_bytes, tx_bytes }
     }
 
     #[test]
     fn load_is_what_was_not_idle_since_the_last_look() {
-        let before = counters(
-            "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 100 0 100 700 100 0 0 0 9 9\nintr 5\n",
-            "",
-        );
-        let now = counters(
-            "cpu  125 0 125 725 125 0 0 0 0 0\ncpu0 125 0 125 725 125 0 0 0 9 9\nintr 6\n",
-            "",
-        );
-        assert_eq!(
-            now.cpu(&before),
-            Cpu {
-                percent: 50.0,
-                per_core: vec![50.0]
-            }
-        );
-        assert_eq!(
-            now.cpu(&now),
-            Cpu {
-                percent: 0.0,
-                per_core: vec![0.0]
-            }
-        );
+        let before =
+            counters("cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 100 0 100 700 100 0 0 0 9 9\nintr 5\n", "");
+        let now =
+            counters("cpu  125 0 125 725 125 0 0 0 0 0\ncpu0 125 0 125 725 125 0 0 0 9 9\nintr 6\n", "");
+        assert_eq!(now.cpu(&before), Cpu { percent: 50.0, per_core: vec![50.0] });
+        assert_eq!(now.cpu(&now), Cpu { percent: 0.0, per_core: vec![0.0] });
     }
 
     #[test]
@@ -235,21 +185,14 @@ mod tests {
             )
         };
         let (before, now) = (counters("", &dev(1000)), counters("", &dev(3000)));
-        let expected = Network {
-            rx_bytes_per_s: 1000,
-            tx_bytes_per_s: 2000,
-        };
+        let expected = Network { rx_bytes_per_s: 1000, tx_bytes_per_s: 2000 };
         assert_eq!(now.network(&before, Duration::from_secs(2)), expected);
     }
 
     #[test]
     fn memory_in_use_is_what_is_not_available() {
         let meminfo = "MemTotal:        1000 kB\nMemFree:          100 kB\nMemAvailable:     250 kB\n";
-        let expected = Memory {
-            used_bytes: 768_000,
-            total_bytes: 1_024_000,
-            percent: 75.0,
-        };
+        let expected = Memory { used_bytes: 768_000, total_bytes: 1_024_000, percent: 75.0 };
         assert_eq!(Memory::parse(meminfo), Some(expected));
         assert_eq!(Memory::parse("nothing"), None);
     }

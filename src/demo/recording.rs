@@ -75,10 +75,7 @@ impl Recording {
         let mut last = HashMap::new();
         let lines = csv.lines().enumerate().skip(1);
         let entries = lines.map(|(index, line)| {
-            let bad = |what: String| BadLine {
-                line: index + 1,
-                what,
-            };
+            let bad = |what: String| BadLine { line: index + 1, what };
             let mut fields = line.split(',');
             let (Some(symbol), Some(date), Some(price), None) =
                 (fields.next(), fields.next(), fields.next(), fields.next())
@@ -91,11 +88,7 @@ impl Recording {
             let topic = Topic::parse(&format!("ticker.{symbol}")).map_err(|error| bad(error.to_string()))?;
             let value = json!({ "symbol": symbol, "price": price, "date": date, "change": change });
             let payload = Payload::of(&value).map_err(|error| bad(error.to_string()))?;
-            Ok(Entry {
-                pause: PRICE_EVERY,
-                topic,
-                payload,
-            })
+            Ok(Entry { pause: PRICE_EVERY, topic, payload })
         });
         entries.collect::<Result<_, _>>().map(Self)
     }
@@ -104,10 +97,7 @@ impl Recording {
     fn of_lines(ndjson: &str, unit: Duration) -> Result<Self, BadLine> {
         let mut before = None;
         let entries = ndjson.lines().enumerate().map(|(index, line)| {
-            let bad = |what: String| BadLine {
-                line: index + 1,
-                what,
-            };
+            let bad = |what: String| BadLine { line: index + 1, what };
             let Line { at, topic, data } =
                 serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
             // The first waits as long as any may, so that the end of the last round can be seen.
@@ -116,23 +106,14 @@ impl Recording {
             let topic = Topic::parse(topic).map_err(|error| bad(error.to_string()))?;
             let data = data.get().as_bytes().to_vec();
             let payload = Payload::from_json(data.into()).map_err(|error| bad(error.to_string()))?;
-            Ok(Entry {
-                pause: pause.min(PAUSE_MAX),
-                topic,
-                payload,
-            })
+            Ok(Entry { pause: pause.min(PAUSE_MAX), topic, payload })
         });
         entries.collect::<Result<_, _>>().map(Self)
     }
 
     /// Publishes it again and again, until the hub stops.
     pub(super) async fn play(self, hub: Hub, pace: Pace) {
-        for Entry {
-            pause,
-            topic,
-            payload,
-        } in self.0.iter().cycle()
-        {
+        for Entry { pause, topic, payload } in self.0.iter().cycle() {
             if !pause.is_zero() {
                 tokio::time::sleep(pace.of(*pause)).await;
             }
@@ -156,9 +137,7 @@ mod tests {
             String::from_utf8(data).unwrap()
         };
         let entries = recording.0.iter().take(count);
-        entries
-            .map(|entry| (entry.pause.as_millis(), entry.topic.as_str(), tell(entry)))
-            .collect::<Vec<_>>()
+        entries.map(|entry| (entry.pause.as_millis(), entry.topic.as_str(), tell(entry))).collect::<Vec<_>>()
     }
 
     #[test]
@@ -174,35 +153,19 @@ mod tests {
             Recording::of_prices("symbol,date,price\nA,2000-01-01,10.1\nB,2000-01-01,5\nA,2000-02-01,9.8")
                 .unwrap();
         let expected = [
-            (
-                90,
-                "ticker.A",
-                r#"{"change":0.0,"date":"2000-01-01","price":10.1,"symbol":"A"}"#.to_owned(),
-            ),
-            (
-                90,
-                "ticker.B",
-                r#"{"change":0.0,"date":"2000-01-01","price":5.0,"symbol":"B"}"#.to_owned(),
-            ),
-            (
-                90,
-                "ticker.A",
-                r#"{"change":-0.3,"date":"2000-02-01","price":9.8,"symbol":"A"}"#.to_owned(),
-            ),
+            (90, "ticker.A", r#"{"change":0.0,"date":"2000-01-01","price":10.1,"symbol":"A"}"#.to_owned()),
+            (90, "ticker.B", r#"{"change":0.0,"date":"2000-01-01","price":5.0,"symbol":"B"}"#.to_owned()),
+            (90, "ticker.A", r#"{"change":-0.3,"date":"2000-02-01","price":9.8,"symbol":"A"}"#.to_owned()),
         ];
         assert_eq!(first(&recording, 3), expected);
     }
 
     #[test]
     fn pauses_are_kept_but_for_long_ones() {
-        let lines = [0, 0, 2, 90]
-            .map(|at| format!(r#"{{"at":{at},"topic":"a.b","data":{{"n":{at}}}}}"#))
-            .join("\n");
+        let lines =
+            [0, 0, 2, 90].map(|at| format!(r#"{{"at":{at},"topic":"a.b","data":{{"n":{at}}}}}"#)).join("\n");
         let recording = Recording::of_lines(&lines, Duration::from_millis(500)).unwrap();
-        let pauses: Vec<_> = first(&recording, 4)
-            .into_iter()
-            .map(|(pause, ..)| pause)
-            .collect();
+        let pauses: Vec<_> = first(&recording, 4).into_iter().map(|(pause, ..)| pause).collect();
         assert_eq!(pauses, [3000, 0, 1000, 3000]);
     }
 

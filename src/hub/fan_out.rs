@@ -147,8 +147,11 @@ impl<L: Outlet> FanOut<L> {
         if let Some(publisher) = published.publisher.filter(|publisher| publisher.worker == self.worker)
             && let Some(subscriber) = self.subscribers.get(publisher.subscriber)
         {
-            let mut matching =
-                subscriber.memberships.iter().filter(|membership| turn.groups.contains(&membership.group)).peekable();
+            let mut matching = subscriber
+                .memberships
+                .iter()
+                .filter(|membership| turn.groups.contains(&membership.group))
+                .peekable();
             if matching.peek().is_some() && matching.all(|membership| !membership.echo) {
                 turn.withheld.push((publisher.subscriber, turn.messages));
             }
@@ -273,7 +276,8 @@ impl<L: Outlet> FanOut<L> {
         self.released.push(group.filter.clone());
         if let Some(moved) = group.remove(membership.place)
             && let Some(subscriber) = self.subscribers.get_mut(moved)
-            && let Some(other) = subscriber.memberships.iter_mut().find(|other| other.group == membership.group)
+            && let Some(other) =
+                subscriber.memberships.iter_mut().find(|other| other.group == membership.group)
         {
             other.place = membership.place;
         }
@@ -329,7 +333,8 @@ impl<L: Outlet> FanOut<L> {
         let first_topic = self.turn.replies.len() as u32;
         for (number, topic) in self.turn.topics.iter().enumerate() {
             for key in &topic.groups {
-                let members = self.groups[*key].members().iter().filter(|member| member.class != Class::Native);
+                let members =
+                    self.groups[*key].members().iter().filter(|member| member.class != Class::Native);
                 jobs.extend(members.map(|member| (member.subscriber, first_topic + number as u32)));
             }
         }

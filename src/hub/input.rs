@@ -51,14 +51,31 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 pub(crate) enum Input {
     Publish(Publication),
-    Subscribe { session: SessionRef, id: Option<CommandId>, subscribe: Subscribe, permit: Option<Permit> },
-    Unsubscribe { session: SessionRef, id: Option<CommandId>, unsubscribe: Unsubscribe, permit: Option<Permit> },
+    Subscribe {
+        session: SessionRef,
+        id: Option<CommandId>,
+        subscribe: Subscribe,
+        permit: Option<Permit>,
+    },
+    Unsubscribe {
+        session: SessionRef,
+        id: Option<CommandId>,
+        unsubscribe: Unsubscribe,
+        permit: Option<Permit>,
+    },
     /// One subscription less on `worker` for each filter named.
-    Release { worker: WorkerId, filters: Vec<Filter> },
+    Release {
+        worker: WorkerId,
+        filters: Vec<Filter>,
+    },
     /// A worker thread has begun.
-    WorkerJoined { worker: WorkerId },
+    WorkerJoined {
+        worker: WorkerId,
+    },
     /// A worker thread has ended, and all its subscriptions with it.
-    WorkerLeft { worker: WorkerId },
+    WorkerLeft {
+        worker: WorkerId,
+    },
     /// Time has passed.
     Tick,
 }
@@ -74,7 +91,10 @@ pub(crate) enum Delivery {
         unsubscribe: Unsubscribe,
         permit: Option<Permit>,
     },
-    Reply { subscriber: SubscriberKey, reply: Reply },
+    Reply {
+        subscriber: SubscriberKey,
+        reply: Reply,
+    },
 }
 
 /// The registry's yes to a subscribe command: from here on the session gets what is published.

@@ -167,7 +167,9 @@ impl Outbox {
 
     /// Drops every message the peer has seen nothing of; only the rest of one already begun stays.
     pub(crate) fn drop_unbegun(&mut self) {
-        let Some(mut held) = self.waiting.take().and_then(|mut waiting| waiting.queue.pop_front()) else { return };
+        let Some(mut held) = self.waiting.take().and_then(|mut waiting| waiting.queue.pop_front()) else {
+            return;
+        };
         let start = held.range.start as usize;
         if held.chunk.start_of_message_at(start) < start {
             held.range.end = held.chunk.end_of_message_at(start) as u32;

@@ -42,9 +42,14 @@ pub(crate) struct Permit(Share);
 
 #[derive(Debug)]
 enum Share {
-    Flight { flight: Arc<Flight>, bytes: usize },
+    Flight {
+        flight: Arc<Flight>,
+        bytes: usize,
+    },
     /// Whatever callers outside of any session are counted by.
-    Other { _share: Box<dyn Debug + Send + Sync> },
+    Other {
+        _share: Box<dyn Debug + Send + Sync>,
+    },
 }
 
 impl Permit {

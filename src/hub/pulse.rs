@@ -90,7 +90,8 @@ mod tests {
 
     fn pulse() -> (Pulse, SubscriberKey) {
         let second = Duration::from_secs(1);
-        let times = PulseTimes { ping_interval: 25 * second, pong_timeout: 8 * second, close_timeout: 5 * second };
+        let times =
+            PulseTimes { ping_interval: 25 * second, pong_timeout: 8 * second, close_timeout: 5 * second };
         let mut seats: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         (Pulse::new(times), seats.insert(()))
     }

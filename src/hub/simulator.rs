@@ -125,7 +125,9 @@ fn describe(reply: &Reply) -> String {
         Reply::Subscribed { id, topics } => {
             format!("{id} subscribed {}", list(topics, |entry| entry.filter.to_string()))
         }
-        Reply::Unsubscribed { id, topics } => format!("{id} unsubscribed {}", list(topics, Filter::to_string)),
+        Reply::Unsubscribed { id, topics } => {
+            format!("{id} unsubscribed {}", list(topics, Filter::to_string))
+        }
         Reply::Published { id, .. } => format!("{id} published"),
         Reply::Error(CommandError { id, code, .. }) => format!("{} {code}", id.as_ref().unwrap()),
         Reply::Pong { .. } => unreachable!("sessions answer pings themselves"),
@@ -456,7 +458,9 @@ impl Peer {
                 let words: Vec<_> = reply.split(' ').collect();
                 match words.as_slice() {
                     [_, "subscribed", names] => subscribed.extend(names.split(',').map(|name| (name, ()))),
-                    [_, "unsubscribed", names] => names.split(',').for_each(|name| _ = subscribed.remove(name)),
+                    [_, "unsubscribed", names] => {
+                        names.split(',').for_each(|name| _ = subscribed.remove(name))
+                    }
                     _ => {}
                 }
                 continue;
@@ -485,7 +489,12 @@ impl Peer {
 
 fn compare(what: &str, read: &[&str], expected: &[String], partial: bool) {
     let common = read.iter().zip(expected).take_while(|(read, expected)| *read == expected).count();
-    assert!(common == read.len(), "{what}: {:?} came in place of {:?}", read.get(common), expected.get(common));
+    assert!(
+        common == read.len(),
+        "{what}: {:?} came in place of {:?}",
+        read.get(common),
+        expected.get(common)
+    );
     assert!(partial || common == expected.len(), "{what}: {:?} never came", expected.get(common));
 }
 
@@ -571,4 +580,3 @@ fn several_messages_of_one_turn_cost_each_subscriber_one_write() {
     }
     simulation.check();
 }
-

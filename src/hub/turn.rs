@@ -31,7 +31,8 @@ impl Joined {
     }
 
     fn seal(&mut self) -> Rc<Chunk> {
-        let bytes = self.bytes.split().freeze();
+        // Taken rather than split off: a rest of the buffer left here would keep it shared, and it could not come back.
+        let bytes = std::mem::take(&mut self.bytes).freeze();
         Rc::new(Chunk { bytes, ends: std::mem::take(&mut self.ends) })
     }
 

@@ -57,19 +57,20 @@ pub(crate) fn negotiate(
 
 fn subprotocol(headers: &HeaderMap, settings: &Settings) -> Result<(Codec, Option<&'static str>), Problem> {
     let ours = Codec::SUBPROTOCOLS.join(" and ");
-    let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).map(|line| line.to_str().unwrap_or("\u{fffd}"));
+    let lines =
+        headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).map(|line| line.to_str().unwrap_or("\u{fffd}"));
     match select(lines, &Codec::SUBPROTOCOLS) {
         Selection::Selected(name) => Ok((Codec::from_subprotocol(name).unwrap_or(Codec::Json), Some(name))),
         Selection::NotOffered if !settings.subprotocol_required => Ok((Codec::Json, None)),
         Selection::NotOffered => {
             Err(Problem::bad_request(format!("no subprotocol was offered; this server speaks {ours}")))
         }
-        Selection::Unknown => {
-            Err(Problem::bad_request(format!("none of the subprotocols offered is known; this server speaks {ours}")))
-        }
-        Selection::Malformed => {
-            Err(Problem::bad_request(format!("Sec-WebSocket-Protocol must be a list of names such as {ours}")))
-        }
+        Selection::Unknown => Err(Problem::bad_request(format!(
+            "none of the subprotocols offered is known; this server speaks {ours}"
+        ))),
+        Selection::Malformed => Err(Problem::bad_request(format!(
+            "Sec-WebSocket-Protocol must be a list of names such as {ours}"
+        ))),
     }
 }
 

@@ -52,7 +52,8 @@ enum Form {
 impl Form {
     fn of(request: &HttpRequest) -> Self {
         let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence =
+            value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             // `curl -d` names its data a form; there is no topic whose data is one.
             "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
@@ -113,7 +114,8 @@ fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
     let invalid = |detail: String| Problem::new(ErrorCode::InvalidTopic, detail);
     // As it was sent: the router would put replacement characters for what is not UTF-8.
     let text = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
+    let text =
+        percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
     let shown: String = text.chars().take(64).collect();
     Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
 }

@@ -72,7 +72,11 @@ impl Problem {
     pub(crate) fn to_response_bytes(&self) -> Vec<u8> {
         let (status, body) = (self.status, self.document());
         let reason = status.canonical_reason().unwrap_or("Error");
-        let also = if status == StatusCode::UPGRADE_REQUIRED { "sec-websocket-version: 13\r\nupgrade: websocket\r\n" } else { "" };
+        let also = if status == StatusCode::UPGRADE_REQUIRED {
+            "sec-websocket-version: 13\r\nupgrade: websocket\r\n"
+        } else {
+            ""
+        };
         format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{also}\
              connection: close\r\n\r\n{body}",

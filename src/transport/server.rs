@@ -55,10 +55,8 @@ fn http_service(
     InitError = (),
 > {
     let handshake_timeout = hub.settings().handshake_timeout;
-    let app = App::new()
-        .configure(|app| hub.configure(app))
-        .configure(pages)
-        .default_service(web::to(|| async {
+    let app =
+        App::new().configure(|app| hub.configure(app)).configure(pages).default_service(web::to(|| async {
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
         }));
     let upgrade = move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {

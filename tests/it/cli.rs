@@ -30,20 +30,12 @@ impl Run {
     }
 
     fn of(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
         let output = Some(lines_of(child.stdout.take().unwrap()));
         let errors = lines_of(child.stderr.take().unwrap());
-        Self {
-            child,
-            input,
-            output,
-            errors,
-        }
+        Self { child, input, output, errors }
     }
 
     fn write(&mut self, text: &str) {
@@ -52,20 +44,14 @@ impl Run {
 
     /// The next line on standard output.
     fn output(&self) -> String {
-        self.output
-            .as_ref()
-            .unwrap()
-            .recv_timeout(DEADLINE)
-            .expect("a line of output")
+        self.output.as_ref().unwrap().recv_timeout(DEADLINE).expect("a line of output")
     }
 
     /// The next line on standard error that holds this text.
     fn error_with(&self, text: &str) -> String {
         loop {
-            let line = self
-                .errors
-                .recv_timeout(DEADLINE)
-                .unwrap_or_else(|_| panic!("no error line with {text:?}"));
+            let line =
+                self.errors.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no error line with {text:?}"));
             if line.contains(text) {
                 return line;
             }
@@ -92,12 +78,7 @@ impl Run {
         };
         let errors = drain(&self.errors);
         let output = self.output.as_ref().map(drain).unwrap_or_default();
-        let code = self
-            .child
-            .wait()
-            .unwrap()
-            .code()
-            .expect("an exit code, not a signal");
+        let code = self.child.wait().unwrap().code().expect("an exit code, not a signal");
         Ended { code, output, errors }
     }
 }
@@ -115,17 +96,9 @@ impl Ended {
         let Self { code, output, errors } = self;
         let section = |name: &str, lines: &[String]| {
             let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-            if lines.is_empty() {
-                lines
-            } else {
-                format!("--- {name}\n{lines}")
-            }
+            if lines.is_empty() { lines } else { format!("--- {name}\n{lines}") }
         };
-        format!(
-            "{}{}--- exit code {code}",
-            section("output", output),
-            section("errors", errors)
-        )
+        format!("{}{}--- exit code {code}", section("output", output), section("errors", errors))
     }
 }
 
@@ -176,27 +149,14 @@ struct Server {
 
 impl Server {
     fn start(arguments: &[&str]) -> Self {
-        Self::of(topichub(
-            &[&["serve", "--listen", "127.0.0.1:0"], arguments].concat(),
-        ))
+        Self::of(topichub(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat()))
     }
 
     fn of(command: Command) -> Self {
         let run = Run::of(command);
         let started = run.error_with("serves http://");
-        let address = started
-            .split("http://")
-            .nth(1)
-            .unwrap()
-            .split(' ')
-            .next()
-            .unwrap()
-            .to_owned();
-        Self {
-            run,
-            address,
-            started,
-        }
+        let address = started.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        Self { run, address, started }
     }
 
     fn url(&self) -> String {
@@ -258,10 +218,7 @@ fn help_teaches_by_example() {
     check_help("help_publish", &["publish", "--help"]);
     check_help("help_subscribe", &["subscribe", "--help"]);
     let version = Run::start(&["--version"]).end();
-    assert_eq!(
-        version.output,
-        [format!("topichub {}", env!("CARGO_PKG_VERSION"))]
-    );
+    assert_eq!(version.output, [format!("topichub {}", env!("CARGO_PKG_VERSION"))]);
 }
 
 /// What `topichub check` says to each of these files.
@@ -282,18 +239,9 @@ fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
     check_configs(
         "config_mistakes",
         &[
-            (
-                "a sound file",
-                "[server]\nlisten = \"[::1]:8080\"\n\n[limits]\nping_interval = \"1m\"\n",
-            ),
-            (
-                "an unknown key",
-                "[server]\nlisten = \"127.0.0.1:8080\"\nworkerz = 4\n",
-            ),
-            (
-                "an unknown table",
-                "[server]\nworkers = 4\n\n[auth]\nopen = true\n",
-            ),
+            ("a sound file", "[server]\nlisten = \"[::1]:8080\"\n\n[limits]\nping_interval = \"1m\"\n"),
+            ("an unknown key", "[server]\nlisten = \"127.0.0.1:8080\"\nworkerz = 4\n"),
+            ("an unknown table", "[server]\nworkers = 4\n\n[auth]\nopen = true\n"),
             ("an unknown limit", "[limits]\nmax_bytes = 4\n"),
             ("a wrong type", "[server]\nlisten = 8080\n"),
             ("not a time", "[limits]\nping_interval = \"25 parsecs\"\n"),
@@ -301,22 +249,13 @@ fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
             ("no workers", "[server]\nworkers = 0\n"),
             ("no outbox", "[limits]\noutbox_messages_max = 0\n"),
             ("no pings", "[limits]\nping_interval = \"0s\"\n"),
-            (
-                "inverted times",
-                "[limits]\nping_interval = \"5s\" # often\npong_timeout = \"10s\"\n",
-            ),
+            ("inverted times", "[limits]\nping_interval = \"5s\" # often\npong_timeout = \"10s\"\n"),
             ("a time against a default", "[limits]\nping_interval = \"5s\"\n"),
-            (
-                "a message larger than an outbox",
-                "[limits]\nmessage_bytes_max = 2_000_000\n",
-            ),
+            ("a message larger than an outbox", "[limits]\nmessage_bytes_max = 2_000_000\n"),
             ("not a level", "[log]\nlevel = \"loud\"\n"),
             ("an open string", "[server]\nlisten = \"127.0.0.1:8080\n"),
             ("a unit where none is", "[limits]\nmessage_bytes_max = 64KiB\n"),
-            (
-                "the same key twice",
-                "[log]\nlevel = \"info\"\nlevel = \"warn\"\n",
-            ),
+            ("the same key twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n"),
         ],
     );
 }
@@ -324,10 +263,7 @@ fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
 #[test]
 fn a_configuration_that_is_not_there_is_named() {
     for command in ["check", "serve"] {
-        snapshot(
-            "config_not_there",
-            &Run::start(&[command, "--config", "not-there.toml"]).end().told(),
-        );
+        snapshot("config_not_there", &Run::start(&[command, "--config", "not-there.toml"]).end().told());
     }
 }
 
@@ -366,10 +302,7 @@ fn what_is_published_in_messagepack_is_read_in_json() {
     ];
     for subscriber in [json, msgpack] {
         let ended = subscriber.end();
-        assert_eq!(
-            (ended.code, ended.output),
-            (0, expected.map(str::to_owned).to_vec())
-        );
+        assert_eq!((ended.code, ended.output), (0, expected.map(str::to_owned).to_vec()));
     }
 }
 
@@ -379,18 +312,13 @@ fn many_lines_arrive_in_order() {
     let server = Server::start(&[]);
     let subscriber = server.subscribe(&["numbers", "--count", &LINES.to_string()]);
     let mut publisher = server.publish(&["numbers", "--verbose"]);
-    publisher.write(
-        &(1..=LINES)
-            .map(|number| format!("{number}\n"))
-            .collect::<String>(),
-    );
+    publisher.write(&(1..=LINES).map(|number| format!("{number}\n")).collect::<String>());
     let published = publisher.end();
     assert_eq!((published.code, published.output.len()), (0, LINES));
     assert!(published.output[LINES - 1].ends_with(&format!("\"offset\":{LINES}}}")));
     let received = subscriber.end().output;
-    let expected: Vec<_> = (1..=LINES)
-        .map(|n| format!(r#"{{"topic":"numbers","offset":{n},"data":{n}}}"#))
-        .collect();
+    let expected: Vec<_> =
+        (1..=LINES).map(|n| format!(r#"{{"topic":"numbers","offset":{n},"data":{n}}}"#)).collect();
     assert_eq!(received, expected);
 }
 
@@ -428,11 +356,7 @@ fn wrong_usage_is_explained() {
 
 #[test]
 fn without_a_server_the_client_says_what_to_do() {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port(); // free again now
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(); // free again now
     let url = format!("ws://127.0.0.1:{port}");
     let server = Server::start(&[]);
     let elsewhere = format!("http://{}/healthz", server.address);
@@ -466,18 +390,9 @@ fn sigterm_tells_everybody_to_come_back_and_ends_well() {
     server.run.terminate();
     let Ended { code, errors, .. } = server.run.end();
     assert_eq!(code, 0, "{errors:?}");
-    assert!(
-        errors.last().unwrap().ends_with("the server has stopped"),
-        "{errors:?}"
-    );
-    assert!(
-        !errors.iter().any(|line| line.contains("did not answer")),
-        "{errors:?}"
-    );
-    snapshots(
-        "closed",
-        vec![("the subscriber", subscriber), ("the publisher", publisher)],
-    );
+    assert!(errors.last().unwrap().ends_with("the server has stopped"), "{errors:?}");
+    assert!(!errors.iter().any(|line| line.contains("did not answer")), "{errors:?}");
+    snapshots("closed", vec![("the subscriber", subscriber), ("the publisher", publisher)]);
 }
 
 #[test]
@@ -490,10 +405,7 @@ fn a_subscriber_whose_reader_has_gone_ends_quietly() {
     subscriber.output.take(); // as `head -1` does
     let deadline = std::time::SystemTime::now() + DEADLINE;
     while subscriber.child.try_wait().unwrap().is_none() {
-        assert!(
-            std::time::SystemTime::now() < deadline,
-            "goes on without a reader"
-        );
+        assert!(std::time::SystemTime::now() < deadline, "goes on without a reader");
         publisher.write("2\n");
         let _ = publisher.errors.recv_timeout(Duration::from_millis(10));
     }
@@ -539,10 +451,7 @@ fn the_pages_are_served_as_browsers_want_them() {
     let (head, body) = server.http(&format!("GET /index.html HTTP/1.1\r\nIf-None-Match: {etag}"));
     assert!(head.starts_with("http/1.1 304 ") && body.is_empty(), "{head}");
     let (head, body) = server.http("HEAD /hub.js HTTP/1.1");
-    assert!(
-        head.starts_with("http/1.1 200 ") && head.contains("content-type: text/javascript"),
-        "{head}"
-    );
+    assert!(head.starts_with("http/1.1 200 ") && head.contains("content-type: text/javascript"), "{head}");
     assert!(body.is_empty() && !head.contains("content-length: 0"), "{head}");
 
     for (path, content_type) in [
@@ -557,12 +466,7 @@ fn the_pages_are_served_as_browsers_want_them() {
             "{path}: {head}"
         );
     }
-    for request in [
-        "GET /nowhere",
-        "GET /../Cargo.toml",
-        "GET /vendor/",
-        "POST /index.html",
-    ] {
+    for request in ["GET /nowhere", "GET /../Cargo.toml", "GET /vendor/", "POST /index.html"] {
         let (head, body) = server.http(&format!("{request} HTTP/1.1"));
         assert!(
             head.starts_with("http/1.1 404 ") && head.contains("application/problem+json"),

@@ -22,7 +22,8 @@ async fn a_message_published_in_one_codec_arrives_in_both() {
         let publish = json!({"op": "publish", "id": 2, "topic": "ticker.AAPL", "data": {"price": 190.1}});
         let published = service.ask(publish).await;
         assert_eq!(published["epoch"], subscribed["epoch"]);
-        let expected = json!({"op": "message", "topic": "ticker.AAPL", "offset": 1, "data": {"price": 190.1}});
+        let expected =
+            json!({"op": "message", "topic": "ticker.AAPL", "offset": 1, "data": {"price": 190.1}});
         assert_eq!(browser.next().await, expected);
         assert_eq!(service.next().await, expected);
     }
@@ -121,7 +122,11 @@ async fn a_peer_that_closes_gets_the_same_code_back_and_the_end_of_the_connectio
         socket.read_to_end(&mut rest).unwrap();
         assert_eq!(rest[rest.len() - 4..], [0x88, 0x02, 0x03, 0xe8], "{door:?}");
         // Stacks that linger do so for a second.
-        assert!(began.elapsed() < Duration::from_millis(900), "{door:?}: the end came after {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_millis(900),
+            "{door:?}: the end came after {:?}",
+            began.elapsed()
+        );
     }
 }
 

@@ -55,7 +55,8 @@ async fn echo_sends_back_what_it_gets_at_any_path() {
 #[actix_web::test]
 async fn embed_tells_a_customer_what_the_shop_does() {
     let shop = Example::start("embed");
-    let (mut browser, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws", shop.address)).await.unwrap();
+    let (mut browser, _) =
+        tokio_tungstenite::connect_async(format!("ws://{}/ws", shop.address)).await.unwrap();
     let subscribe = json!({"op": "subscribe", "id": 1, "topic": "orders.alice"});
     browser.send(Message::text(subscribe.to_string())).await.unwrap();
     let mut next = async || -> Value {
@@ -76,7 +77,8 @@ async fn embed_tells_a_customer_what_the_shop_does() {
 fn post(address: &str, path: &str) {
     use std::io::{Read, Write};
     let mut socket = std::net::TcpStream::connect(address).unwrap();
-    let request = format!("POST {path} HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("POST {path} HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();

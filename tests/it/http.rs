@@ -105,13 +105,17 @@ async fn a_batch_is_answered_entry_by_entry() {
         let server = Server::start(door);
         let mut reader = server.connect(MSGPACK).await;
         reader.ask(json!({"op": "subscribe", "id": 1, "topic": ">"})).await;
-        let batch = json!([{"topic": "a", "data": 1}, {"topic": "b..c", "data": 2}, {"topic": "a", "data": 3}, 4]);
+        let batch =
+            json!([{"topic": "a", "data": 1}, {"topic": "b..c", "data": 2}, {"topic": "a", "data": 3}, 4]);
         let answer = post(&server, "/publish", "application/json", batch.to_string().as_bytes());
         let entries = answer.json();
         assert_eq!((&entries[0]["offset"], &entries[2]["offset"]), (&json!(1), &json!(2)), "{entries}");
         assert_eq!(entries[1]["error"]["code"], "invalid_topic");
         assert_eq!(entries[3]["error"]["code"], "bad_request");
-        assert_eq!((reader.next().await["data"].clone(), reader.next().await["data"].clone()), (json!(1), json!(3)));
+        assert_eq!(
+            (reader.next().await["data"].clone(), reader.next().await["data"].clone()),
+            (json!(1), json!(3))
+        );
 
         let batch = rmp_serde::to_vec_named(&json!([{"topic": "a", "data": 5}])).unwrap();
         let answer = post(&server, "/publish", "application/msgpack", &batch);

@@ -25,7 +25,9 @@ fn room_is_free_of(room: &str, banned: &[&str]) {
     let mut found = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//")) {
+        for (number, line) in
+            text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
+        {
             if let Some(word) = banned.iter().find(|word| line.contains(**word)) {
                 found.push(format!("{}:{}: {word}", file.display(), number + 1));
             }
@@ -35,25 +37,50 @@ fn room_is_free_of(room: &str, banned: &[&str]) {
 }
 
 const WORLD: [&str; 12] = [
-    "tokio", "actix", "std::net", "std::io", "std::fs", "std::thread", "std::env", "Instant", "SystemTime", "Mutex",
-    "log::", "println!",
+    "tokio",
+    "actix",
+    "std::net",
+    "std::io",
+    "std::fs",
+    "std::thread",
+    "std::env",
+    "Instant",
+    "SystemTime",
+    "Mutex",
+    "log::",
+    "println!",
 ];
 
 #[test]
 fn the_hub_core_touches_nothing_outside() {
-    room_is_free_of("src/hub", &WORLD.map(|word| word).iter().copied().filter(|word| *word != "println!").collect::<Vec<_>>());
+    room_is_free_of(
+        "src/hub",
+        &WORLD.map(|word| word).iter().copied().filter(|word| *word != "println!").collect::<Vec<_>>(),
+    );
     room_is_free_of("src/hub", &["websocket", "Frame", "Http"]);
 }
 
 #[test]
 fn the_protocol_touches_nothing_outside() {
-    room_is_free_of("protocol/src", &["tokio", "actix", "std::net", "std::fs", "std::thread", "Instant", "SystemTime", "Mutex", "log::"]);
+    room_is_free_of(
+        "protocol/src",
+        &["tokio", "actix", "std::net", "std::fs", "std::thread", "Instant", "SystemTime", "Mutex", "log::"],
+    );
 }
 
 #[test]
 fn the_protocol_depends_on_nothing_that_does_input_or_output() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "topichub-protocol", "--edges", "normal", "--prefix", "none"])
+        .args([
+            "tree",
+            "--offline",
+            "--package",
+            "topichub-protocol",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();

@@ -183,7 +183,8 @@ impl Client {
             match self.next_message().await {
                 Message::Close(Some(frame)) => return (goodbye, frame),
                 Message::Text(text) => {
-                    goodbye = serde_json::from_str::<Value>(&text).ok().filter(|push| push["op"] == "goodbye");
+                    goodbye =
+                        serde_json::from_str::<Value>(&text).ok().filter(|push| push["op"] == "goodbye");
                 }
                 _ => {}
             }
@@ -198,7 +199,9 @@ impl Client {
 }
 
 /// A handshake that fails: the HTTP response.
-pub async fn refused(request: impl IntoClientRequest + Unpin) -> tungstenite::http::Response<Option<Vec<u8>>> {
+pub async fn refused(
+    request: impl IntoClientRequest + Unpin,
+) -> tungstenite::http::Response<Option<Vec<u8>>> {
     match tokio_tungstenite::connect_async(request).await {
         Err(tungstenite::Error::Http(response)) => *response,
         Err(error) => panic!("{error}"),

@@ -1,0 +1,60 @@
+//! What the benchmarks share: servers in processes of their own, peers, thousands of checked subscribers, the bare
+//! limit, and medians. Each benchmark uses its part of it.
+#![allow(dead_code)]
+
+pub(crate) mod limit;
+pub(crate) mod peer;
+pub(crate) mod process;
+pub(crate) mod stats;
+pub(crate) mod subscribers;
+mod sys;
+
+use std::io;
+
+use bytes::Bytes;
+use topichub::protocol::websocket::{Opcode, encode_frame};
+use topichub::protocol::{Codec, Command, Operation, Publish};
+use topichub::{Epoch, Message, Payload, Position, Topic};
+
+/// The length of what is published, in bytes.
+pub(crate) const PAYLOAD_BYTES: usize = 128;
+
+/// The one topic.
+pub(crate) const TOPIC: &str = "bench.topic";
+
+/// Whether the command line asks for the small version.
+pub(crate) fn is_quick() -> bool {
+    std::env::args().any(|arg| arg == "--quick")
+}
+
+/// The topic, parsed.
+pub(crate) fn topic() -> io::Result<Topic> {
+    Topic::parse(TOPIC).map_err(io::Error::other)
+}
+
+/// A JSON string of [`PAYLOAD_BYTES`] that is another one for each number.
+pub(crate) fn payload(number: u64) -> io::Result<Payload> {
+    let text = format!("\"{number:0width$}\"", width = PAYLOAD_BYTES - 2);
+    Payload::from_json(Bytes::from(text)).map_err(io::Error::other)
+}
+
+/// The command that publishes message `number`; without an id, hence without a reply.
+pub(crate) fn publish(number: u64) -> io::Result<Command> {
+    let publish = Publish { topic: topic()?, payload: payload(number)? };
+    Ok(Command { id: None, operation: Operation::Publish(publish) })
+}
+
+/// Appends what every subscriber must get for message `number`, byte for byte: numbers are offsets, both begin at 1.
+pub(crate) fn append_delivery(codec: Codec, number: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    let position = Position { epoch: Epoch(0), offset: number };
+    let message = Message { topic: topic()?, position, payload: payload(number)? };
+    let mut encoded = Vec::new();
+    codec.encode_message(&message, &mut encoded);
+    encode_frame(out, opcode(codec), &encoded, None);
+    Ok(())
+}
+
+/// The kind of frame that a codec goes in.
+pub(crate) fn opcode(codec: Codec) -> Opcode {
+    if codec.is_text() { Opcode::Text } else { Opcode::Binary }
+}

@@ -1,0 +1,91 @@
+//! The system calls that the standard library does not have. The only unsafe code of the benchmarks.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+pub(super) type Event = libc::epoll_event;
+
+pub(super) const NO_EVENT: Event = Event { events: 0, u64: 0 };
+
+/// A level-triggered epoll set for reading.
+pub(super) struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: takes no pointers; the descriptor is new and nobody else's.
+        unsafe {
+            let fd = check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?;
+            Ok(Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// Watches `file`; its events bear `token`.
+    pub(super) fn add(&self, file: &impl AsRawFd, token: u64) -> io::Result<()> {
+        let mut event = Event { events: libc::EPOLLIN as u32, u64: token };
+        // SAFETY: `event` outlives the call.
+        unsafe {
+            check(libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, file.as_raw_fd(), &raw mut event))
+        }?;
+        Ok(())
+    }
+
+    /// How many of `events` it has filled; none if nothing happens for the time of `timeout`.
+    pub(super) fn wait(&self, events: &mut [Event], timeout: Duration) -> io::Result<usize> {
+        let (len, timeout) = (events.len() as i32, timeout.as_millis() as i32);
+        // SAFETY: the kernel writes at most `len` events.
+        match unsafe { check(libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), len, timeout)) } {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.wait(events, Duration::from_secs(1))
+            }
+            result => Ok(result? as usize),
+        }
+    }
+}
+
+/// The cores this process may use.
+pub(super) fn cores() -> io::Result<Vec<usize>> {
+    // SAFETY: a set of cores is plain bits, and the kernel writes at most its size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        check(libc::sched_getaffinity(0, size_of_val(&set), &raw mut set))?;
+        Ok((0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &set)).collect())
+    }
+}
+
+/// Keeps this thread, and the threads and processes that it starts, on one core. Allocates nothing.
+pub(super) fn pin(core: usize) -> io::Result<()> {
+    // SAFETY: as above.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        check(libc::sched_setaffinity(0, size_of_val(&set), &raw const set))?;
+    }
+    Ok(())
+}
+
+/// The processor time of a process, user and system, of all its threads, in nanoseconds (`/proc/PID/stat` counts in
+/// hundredths of a second).
+pub(super) fn cpu_time(pid: u32) -> io::Result<Duration> {
+    // SAFETY: both calls write one plain value that outlives them.
+    unsafe {
+        let mut clock = 0;
+        let errno = libc::clock_getcpuclockid(pid as i32, &raw mut clock);
+        if errno != 0 {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let mut time: libc::timespec = std::mem::zeroed();
+        check(libc::clock_gettime(clock, &raw mut time))?;
+        Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+}
+
+/// The size of a page, in bytes.
+pub(super) fn page_bytes() -> u64 {
+    // SAFETY: takes and writes no pointers.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as u64 }
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
