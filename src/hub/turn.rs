@@ -31,8 +31,7 @@ impl Joined {
     }
 
     fn seal(&mut self) -> Rc<Chunk> {
-        // Taken rather than split off: a rest of the buffer left here would keep it shared, and it could not come back.
-        let bytes = std::mem::take(&mut self.bytes).freeze();
+        let bytes = self.bytes.split().freeze();
         Rc::new(Chunk { bytes, ends: std::mem::take(&mut self.ends) })
     }
 
