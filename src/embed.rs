@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use actix::{Actor, Addr, Arbiter, System};
 use actix_web::web;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::actors::fan_out::{Drain, FanOut, OpenStream};
 use crate::actors::registry::{JoinWorker, Publish, Registry};
-use crate::actors::worker::Worker;
+use crate::actors::worker::{Census, Worker};
 use crate::clock::Clock;
 use crate::engine::memory::MemoryEngine;
 use crate::hub::input::WorkerId;
@@ -56,8 +56,7 @@ struct Inner {
     /// The fan-out for subscriptions within this process; it lives beside the registry.
     house: Addr<FanOut>,
     next_worker: Arc<AtomicU32>,
-    /// The connections of all workers.
-    sessions: Arc<AtomicUsize>,
+    census: Arc<Census>,
     /// The bytes that callers outside of any session may have on their way.
     flight: Arc<Semaphore>,
 }
@@ -135,16 +134,16 @@ impl Hub {
         let next_worker = Arc::new(AtomicU32::new(0));
         let house_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (to_registry, house_settings) = (registry.clone(), Arc::clone(&settings));
-        let sessions = Arc::new(AtomicUsize::new(0));
-        let house_sessions = Arc::clone(&sessions);
+        let census = Arc::<Census>::default();
+        let house_census = Arc::clone(&census);
         let house = FanOut::start_in_arbiter(&arbiter, move |_| {
-            let worker = Worker::new(house_id, house_settings, clock, to_registry, house_sessions);
+            let worker = Worker::new(house_id, house_settings, clock, to_registry, house_census);
             FanOut { worker: Rc::new(worker) }
         });
         registry.do_send(JoinWorker { worker: house_id, fan_out: house.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
-        let inner = Inner { id, settings, clock, registry, house, next_worker, sessions, flight };
+        let inner = Inner { id, settings, clock, registry, house, next_worker, census, flight };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -225,7 +224,7 @@ impl Hub {
 
     /// How many WebSocket connections are open or closing, over all threads.
     pub fn sessions(&self) -> usize {
-        self.inner.sessions.load(Ordering::Relaxed)
+        self.inner.census.sessions.load(Ordering::Relaxed)
     }
 
     /// Tells every client to come back (4201) and closes its connection.
@@ -241,10 +240,10 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, sessions, .. } = &*self.inner;
+        let Inner { settings, clock, registry, next_worker, census, .. } = &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (settings, sessions) = (Arc::clone(settings), Arc::clone(sessions));
-        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), sessions));
+        let (settings, census) = (Arc::clone(settings), Arc::clone(census));
+        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), census));
         let fan_out = FanOut { worker: Rc::clone(&worker) }.start();
         registry.do_send(JoinWorker { worker: id, fan_out });
         worker

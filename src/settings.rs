@@ -17,6 +17,12 @@ pub struct Settings {
     pub outbox_bytes_max: usize,
     /// The most messages that may wait for one slow reader.
     pub outbox_messages_max: usize,
+    /// The most bytes of memory that what waits for all slow readers together may take; those for whom most waits are
+    /// disconnected first. Each thread has its share.
+    pub outboxes_bytes_max: usize,
+    /// How long a reader may take nothing of what waits for it.
+    #[serde(with = "humantime_serde")]
+    pub stall_timeout: Duration,
     /// The most bytes of one session's commands on their way through the hub; beyond, it is not read from.
     pub session_flight_bytes_max: usize,
     /// The most bytes published over HTTP and by this process on their way through the hub; beyond, publishers wait.
@@ -42,6 +48,12 @@ pub struct Settings {
     pub unused_topics_max: usize,
     /// Whether a client must name a subprotocol. If not, one that names none gets `pubsub.json`.
     pub subprotocol_required: bool,
+    /// Whether clients that offer permessage-deflate (RFC 7692) get it.
+    pub deflate: bool,
+    /// Messages shorter than this, in bytes with their envelope, are sent plain to everybody.
+    pub deflate_bytes_min: usize,
+    /// From 1 (fast) to 9 (small).
+    pub deflate_level: u8,
 }
 
 impl Default for Settings {
@@ -51,6 +63,8 @@ impl Default for Settings {
             topics_per_session_max: 128,
             outbox_bytes_max: 1024 * 1024,
             outbox_messages_max: 8192,
+            outboxes_bytes_max: 256 * 1024 * 1024,
+            stall_timeout: Duration::from_secs(30),
             session_flight_bytes_max: 256 * 1024,
             local_flight_bytes_max: 4 * 1024 * 1024,
             batch_bytes_max: 1024 * 1024,
@@ -61,6 +75,9 @@ impl Default for Settings {
             topic_linger: Duration::from_secs(60),
             unused_topics_max: 100_000,
             subprotocol_required: false,
+            deflate: true,
+            deflate_bytes_min: 512,
+            deflate_level: 6,
         }
     }
 }

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::message::Message;
 use topichub_protocol::reply::Reply;
-use topichub_protocol::websocket::{FrameHeader, Opcode};
 
 use crate::hub::fan_out::Outlet;
 use crate::hub::outbox::Part;
 use crate::hub::published::{Class, Published};
 use crate::subscription::Sender;
+use crate::transport::encoder::{Encoder, encode};
 use crate::transport::link::Link;
 
 /// One subscriber's way out.
@@ -20,32 +20,24 @@ pub(crate) enum Destination {
     Stream(Box<Sender>),
 }
 
-fn class_of(codec: Codec) -> Class {
-    match codec {
-        Codec::Json => Class::Json,
-        Codec::MsgPack => Class::MsgPack,
-    }
-}
-
 impl Outlet for Destination {
+    type Encoder = Encoder;
+
     fn encode(class: Class, message: &Message) -> Box<[u8]> {
-        let (codec, opcode) = match class {
-            Class::Json | Class::Native => (Codec::Json, Opcode::Text),
-            Class::MsgPack => (Codec::MsgPack, Opcode::Binary),
+        let codec = match class {
+            Class::Json | Class::JsonDeflate | Class::Native => Codec::Json,
+            Class::MsgPack | Class::MsgPackDeflate => Codec::MsgPack,
         };
-        let mut payload =
-            Vec::with_capacity(message.payload.as_bytes().len() + message.topic.as_str().len() + 64);
-        codec.encode_message(message, &mut payload);
-        let header = FrameHeader::new(opcode, payload.len()).encode();
-        let mut frame = Vec::with_capacity(header.len() + payload.len());
-        frame.extend_from_slice(&header);
-        frame.append(&mut payload);
-        frame.into_boxed_slice()
+        encode(codec, message)
+    }
+
+    fn compress(encoder: &mut Encoder, frame: &[u8]) -> Option<Box<[u8]>> {
+        encoder.compress(frame)
     }
 
     fn class(&self) -> Class {
         match self {
-            Self::Peer(link) => class_of(link.codec()),
+            Self::Peer(link) => link.class(),
             Self::Stream(_) => Class::Native,
         }
     }
@@ -74,6 +66,19 @@ impl Outlet for Destination {
     fn deliver(&self, published: &Published) {
         if let Self::Stream(sender) = self {
             sender.deliver(&published.message);
+        }
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        match self {
+            Self::Peer(link) => link.waiting_bytes(),
+            Self::Stream(_) => 0,
+        }
+    }
+
+    fn give_up(&self, held: usize, max: usize) {
+        if let Self::Peer(link) = self {
+            link.give_up(&format!("slow readers together hold {held} bytes, the limit is {max}"));
         }
     }
 }

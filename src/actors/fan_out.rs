@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::worker::Worker;
 use crate::hub::input::{Delivery, Input, SessionRef};
 use crate::hub::pulse::Beat;
 use crate::subscription::{self, Subscription};
+use crate::transport::link::Flow;
 
 /// How exactly heartbeats and closings are kept.
 const TICK: Duration = Duration::from_millis(250);
@@ -52,11 +54,13 @@ impl Actor for FanOut {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.worker.census.workers.fetch_add(1, Ordering::Relaxed);
         ctx.spawn(WriteAtTheEndOfEachTurn);
         ctx.run_interval(TICK, |fan_out, _| fan_out.beat());
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        self.worker.census.workers.fetch_sub(1, Ordering::Relaxed);
         self.worker.tell_registry(vec![Input::WorkerLeft { worker: self.worker.id() }]);
     }
 }
@@ -73,8 +77,7 @@ impl ActorFuture<FanOut> for WriteAtTheEndOfEachTurn {
         _: &mut Context<FanOut>,
         _: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        fan_out.worker.fan_out.borrow_mut().flush();
-        fan_out.worker.pass_releases();
+        fan_out.worker.end_turn();
         Poll::Pending
     }
 }
@@ -121,7 +124,7 @@ impl FanOut {
         let now = self.worker.now();
         let mut pulse = self.worker.pulse.borrow_mut();
         while let Some(beat) = pulse.next(now) {
-            let (Beat::Ping(key) | Beat::Check(key) | Beat::Part(key)) = beat;
+            let (Beat::Ping(key) | Beat::Check(key) | Beat::Flow(key) | Beat::Part(key)) = beat;
             let fan_out = self.worker.fan_out.borrow();
             let Some(Destination::Peer(link)) = fan_out.outlet(key) else { continue };
             match beat {
@@ -132,6 +135,11 @@ impl FanOut {
                 }
                 Beat::Check(_) if link.take_heard() => pulse.alive(key, now),
                 Beat::Check(_) => link.close(CloseCode::NoPong, "no answer to a ping"),
+                Beat::Flow(_) => match link.flow() {
+                    Flow::Clear => {}
+                    Flow::Moving => pulse.waiting(key, now),
+                    Flow::Stalled => link.give_up("the reader has taken nothing for too long"),
+                },
                 Beat::Part(_) => link.abort(),
             }
         }

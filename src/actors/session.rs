@@ -43,7 +43,7 @@ impl Session {
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let core = Core::new(seat, link.codec());
         let session = Self { worker, link, source, key, core, parting: false };
-        session.worker.sessions.fetch_add(1, Ordering::Relaxed);
+        session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.welcome();
         session.start();
     }
@@ -72,6 +72,9 @@ impl Session {
         let mut read = 0;
         loop {
             self.link.poll_flush(cx);
+            if self.link.begins_to_wait() {
+                self.worker.pulse.borrow_mut().waiting(self.key, self.worker.now());
+            }
             match self.link.phase() {
                 Phase::Ended => return Poll::Ready(()),
                 Phase::Open => {}
@@ -102,16 +105,16 @@ impl Session {
         let Self { worker, link, source, core, .. } = self;
         let codec = link.codec();
         let mut inputs = Vec::new();
-        let mut scratch = worker.scratch.borrow_mut();
+        let (mut scratch, mut inflaters) = (worker.scratch.borrow_mut(), worker.inflaters.borrow_mut());
         let count = source.poll_read(cx, link, &mut scratch, |bytes| {
-            link.receive(bytes, |bytes, out| match core.handle(bytes) {
+            link.receive(bytes, &mut inflaters, |bytes, out| match core.handle(bytes) {
                 Outcome::Forward(input) => inputs.push(input),
                 Outcome::Reply(reply) => {
                     Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
                 }
             });
         });
-        drop(scratch);
+        drop((scratch, inflaters));
         worker.tell_registry(inputs);
         count
     }
@@ -127,7 +130,7 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.link.peer_has_gone();
         self.worker.leave(self.key);
-        self.worker.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.worker.census.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

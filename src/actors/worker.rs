@@ -1,21 +1,33 @@
 //! What the actors of one worker thread share: its fan-out, its heartbeats and the way to the registry.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
+use topichub_protocol::websocket::deflate::Inflaters;
 
 use super::destination::Destination;
 use super::registry::{Inputs, Registry};
 use crate::clock::Clock;
 use crate::hub::fan_out::FanOut;
 use crate::hub::input::{Input, SubscriberKey, WorkerId};
-use crate::hub::outbox::OutboxLimits;
+use crate::hub::outbox::{OutboxLimits, Outboxes};
 use crate::hub::pulse::{Pulse, PulseTimes};
 use crate::settings::Settings;
+use crate::transport::encoder::Encoder;
 use crate::transport::source::SCRATCH_BYTES;
+
+/// How many there are in one hub, over all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    /// Connections that are open or closing.
+    pub(crate) sessions: AtomicUsize,
+    /// Fan-outs: one for each thread that serves connections, and one for this process's own subscriptions.
+    pub(crate) workers: AtomicUsize,
+}
 
 /// One worker thread of one hub.
 pub(crate) struct Worker {
@@ -24,8 +36,10 @@ pub(crate) struct Worker {
     pub(crate) pulse: RefCell<Pulse>,
     /// Where the sockets of this thread are read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    /// The connections of all workers of the hub.
-    pub(crate) sessions: Arc<AtomicUsize>,
+    /// And where what is compressed is read into.
+    pub(crate) inflaters: RefCell<Inflaters>,
+    pub(crate) outboxes: Rc<Outboxes>,
+    pub(crate) census: Arc<Census>,
     clock: Clock,
     registry: Addr<Registry>,
 }
@@ -36,19 +50,27 @@ impl Worker {
         settings: Arc<Settings>,
         clock: Clock,
         registry: Addr<Registry>,
-        sessions: Arc<AtomicUsize>,
+        census: Arc<Census>,
     ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
             pong_timeout: settings.pong_timeout,
             close_timeout: settings.close_timeout,
+            stall_timeout: settings.stall_timeout,
         };
+        let limits =
+            OutboxLimits { bytes: settings.outbox_bytes_max, messages: settings.outbox_messages_max };
+        let outboxes = Outboxes::new(limits);
+        let encoder = Encoder::new(settings.deflate_bytes_min, settings.deflate_level);
+        let fan_out = FanOut::new(id, settings.topics_per_session_max, encoder, Rc::clone(&outboxes));
         Self {
-            fan_out: RefCell::new(FanOut::new(id, settings.topics_per_session_max)),
+            fan_out: RefCell::new(fan_out),
             pulse: RefCell::new(Pulse::new(times)),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+            inflaters: RefCell::default(),
+            outboxes,
             settings,
-            sessions,
+            census,
             clock,
             registry,
         }
@@ -62,8 +84,14 @@ impl Worker {
         self.clock.now()
     }
 
-    pub(crate) fn outbox_limits(&self) -> OutboxLimits {
-        OutboxLimits { bytes: self.settings.outbox_bytes_max, messages: self.settings.outbox_messages_max }
+    /// Writes what the turn has brought, and gives up the slowest readers if too much waits for all of them together.
+    pub(crate) fn end_turn(&self) {
+        let threads = self.census.workers.load(Ordering::Relaxed).saturating_sub(1).max(1);
+        let mut fan_out = self.fan_out.borrow_mut();
+        fan_out.flush();
+        fan_out.relieve(self.settings.outboxes_bytes_max / threads);
+        drop(fan_out);
+        self.pass_releases();
     }
 
     /// Hands inputs to the registry, in order.

@@ -2,6 +2,8 @@
 //! It encodes nothing and writes nothing itself: an outlet does both.
 
 use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
 
 use slotmap::SlotMap;
 use topichub_protocol::code::ErrorCode;
@@ -12,18 +14,22 @@ use topichub_protocol::topic::{Filter, Topic};
 
 use super::group::{Group, GroupKey, Member};
 use super::input::{Delivery, Subscribed, SubscriberKey, WorkerId};
-use super::outbox::Part;
+use super::outbox::{Outboxes, Part};
 use super::pattern_index::PatternIndex;
 use super::published::{Class, Published};
-use super::turn::{Sealed, Turn};
+use super::turn::{TopicTurn, Turn};
 
 /// A turn is written early once this much is joined for one topic, so that the bytes are still in the cache.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
 
 /// The way out to one subscriber. It writes at once what the peer takes and keeps the rest, within its limits.
 pub(crate) trait Outlet {
-    /// The bytes of a `message` push of this class.
+    /// What compressing takes; each thread has one.
+    type Encoder;
+    /// The bytes of a `message` push of this class, which is one that is not compressed.
     fn encode(class: Class, message: &Message) -> Box<[u8]>;
+    /// What [`encode`](Self::encode) made, compressed; none if that gains nothing.
+    fn compress(encoder: &mut Self::Encoder, frame: &[u8]) -> Option<Box<[u8]>>;
     /// The form this subscriber takes.
     fn class(&self) -> Class;
     /// The bytes of a reply for this subscriber; none if it takes replies as they are.
@@ -32,6 +38,10 @@ pub(crate) trait Outlet {
     fn write(&self, parts: &[Part<'_>]);
     /// Hands over the message itself, to subscribers within this process.
     fn deliver(&self, published: &Published);
+    /// How many bytes wait for the peer.
+    fn waiting_bytes(&self) -> usize;
+    /// All outboxes together hold too much and this one holds most: it is to be given up.
+    fn give_up(&self, held: usize, max: usize);
 }
 
 #[derive(Debug)]
@@ -47,31 +57,44 @@ struct Subscriber<L> {
     memberships: Vec<Membership>,
 }
 
+/// Something to be written to a subscriber: a reply or a topic, by its number in the turn, replies first.
+type Job = (SubscriberKey, u32);
+
 /// Subscribers and subscriptions of one worker thread.
-#[derive(Debug)]
-pub(crate) struct FanOut<L> {
+pub(crate) struct FanOut<L: Outlet> {
     worker: WorkerId,
     subscriptions_max: usize,
+    encoder: L::Encoder,
+    outboxes: Rc<Outboxes>,
     subscribers: SlotMap<SubscriberKey, Subscriber<L>>,
     groups: SlotMap<GroupKey, Group>,
     topics: HashMap<Topic, GroupKey>,
     patterns: PatternIndex<GroupKey>,
     turn: Turn,
+    jobs: Vec<Job>,
     /// Subscriptions that have ended here and are still counted at the registry.
     released: Vec<Filter>,
 }
 
 impl<L: Outlet> FanOut<L> {
-    /// `subscriptions_max` is for each session.
-    pub(crate) fn new(worker: WorkerId, subscriptions_max: usize) -> Self {
+    /// `subscriptions_max` is for each session; `outboxes` are those of all outlets that will join.
+    pub(crate) fn new(
+        worker: WorkerId,
+        subscriptions_max: usize,
+        encoder: L::Encoder,
+        outboxes: Rc<Outboxes>,
+    ) -> Self {
         Self {
             worker,
             subscriptions_max,
+            encoder,
+            outboxes,
             subscribers: SlotMap::with_key(),
             groups: SlotMap::with_key(),
             topics: HashMap::new(),
             patterns: PatternIndex::default(),
             turn: Turn::default(),
+            jobs: Vec::new(),
             released: Vec::new(),
         }
     }
@@ -120,28 +143,11 @@ impl<L: Outlet> FanOut<L> {
     }
 
     fn message(&mut self, published: &Published) {
-        let topic = &published.message.topic;
-        let place = match self.turn.index.get(topic) {
-            Some(place) => *place as usize,
-            None => {
-                let exact = self.topics.get(topic).copied();
-                if exact.is_none() && self.patterns.is_empty() {
-                    return;
-                }
-                let groups = &mut self.turn.open(topic.clone()).groups;
-                groups.extend(exact);
-                self.patterns.matching(topic, &mut |group| groups.push(*group));
-                for key in groups {
-                    self.groups[*key].in_turn = true;
-                }
-                self.turn.topics.len() - 1
-            }
-        };
-
-        let turn = &mut self.turn.topics[place];
+        let Some(place) = self.place_in_turn(&published.message.topic) else { return };
+        let turn = &mut self.turn.topics[place as usize];
         for class in Class::ALL_ENCODED {
             if turn.groups.iter().any(|key| self.groups[*key].wants(class)) {
-                turn.joined[class as usize].push(published.frame::<L>(class));
+                turn.joined[class as usize].push(published.frame::<L>(class, &mut self.encoder));
             }
         }
         if let Some(publisher) = published.publisher.filter(|publisher| publisher.worker == self.worker)
@@ -169,6 +175,31 @@ impl<L: Outlet> FanOut<L> {
         if turn.joined.iter().any(|joined| joined.len() >= JOINED_BYTES_MAX) {
             self.flush();
         }
+    }
+
+    /// Where in this turn the messages of a topic are joined; none if nobody here wants them.
+    fn place_in_turn(&mut self, topic: &Topic) -> Option<u32> {
+        let own = self.topics.get(topic).copied();
+        let place = match own {
+            Some(key) => self.groups[key].in_turn,
+            None => self.turn.index.get(topic).copied(),
+        };
+        if place.is_some() {
+            return place;
+        }
+        if own.is_none() && self.patterns.is_empty() {
+            return None;
+        }
+        let (place, turn) = self.turn.open();
+        turn.groups.extend(own);
+        self.patterns.matching(topic, &mut |group| turn.groups.push(*group));
+        for key in &turn.groups {
+            self.groups[*key].in_turn = Some(place);
+        }
+        if own.is_none() {
+            self.turn.index.insert(topic.clone(), place);
+        }
+        Some(place)
     }
 
     fn reply(&mut self, key: SubscriberKey, reply: &Reply) {
@@ -257,7 +288,7 @@ impl<L: Outlet> FanOut<L> {
             }
         };
         // Whoever joins gets nothing of what was published before.
-        if self.groups[group].in_turn {
+        if self.groups[group].in_turn.is_some() {
             self.flush();
         }
         let Subscriber { outlet, memberships } = &mut self.subscribers[subscriber];
@@ -269,7 +300,7 @@ impl<L: Outlet> FanOut<L> {
 
     fn leave_group(&mut self, membership: &Membership) {
         // What was published before is still theirs.
-        if self.groups[membership.group].in_turn {
+        if self.groups[membership.group].in_turn.is_some() {
             self.flush();
         }
         let group = &mut self.groups[membership.group];
@@ -296,39 +327,35 @@ impl<L: Outlet> FanOut<L> {
         if self.turn.is_empty() {
             return;
         }
-        let sealed = self.turn.seal();
         match (self.turn.topics.as_slice(), self.turn.replies.is_empty()) {
             ([topic], true) if topic.groups.len() == 1 && topic.withheld.is_empty() => {
-                self.write_one_group(topic.groups[0], &sealed);
+                self.write_one_group(topic.groups[0], topic);
             }
-            _ => self.write_by_subscriber(&sealed),
+            _ => self.write_by_subscriber(),
         }
-        for topic in &self.turn.topics {
-            for key in &topic.groups {
-                if let Some(group) = self.groups.get_mut(*key) {
-                    group.in_turn = false;
-                }
+        for key in self.turn.topics.iter().flat_map(|topic| &topic.groups) {
+            if let Some(group) = self.groups.get_mut(*key) {
+                group.in_turn = None;
             }
         }
-        self.turn.renew(sealed);
+        self.turn.renew();
     }
 
     /// The usual turn: one topic, one group, everybody gets the same bytes.
-    fn write_one_group(&self, group: GroupKey, sealed: &Sealed) {
-        let chunks = &sealed.topics[0];
+    fn write_one_group(&self, group: GroupKey, topic: &TopicTurn) {
         for member in self.groups[group].members() {
             if member.class != Class::Native
                 && let Some(subscriber) = self.subscribers.get(member.subscriber)
             {
-                subscriber.outlet.write(&[Part::whole(&chunks[member.class as usize])]);
+                subscriber.outlet.write(&[Part::whole(&topic.joined[member.class as usize])]);
             }
         }
     }
 
     /// The general turn: gathers by subscriber what several topics, patterns and replies have for it. Replies come
     /// first: what follows a `subscribed` is its consequence. Somebody reached in two ways gets each message once.
-    fn write_by_subscriber(&self, sealed: &Sealed) {
-        let mut jobs: Vec<(SubscriberKey, u32)> = Vec::new();
+    fn write_by_subscriber(&mut self) {
+        let mut jobs = std::mem::take(&mut self.jobs);
         jobs.extend(self.turn.replies.iter().enumerate().map(|(number, key)| (*key, number as u32)));
         let first_topic = self.turn.replies.len() as u32;
         for (number, topic) in self.turn.topics.iter().enumerate() {
@@ -345,25 +372,38 @@ impl<L: Outlet> FanOut<L> {
         for jobs in jobs.chunk_by(|one, other| one.0 == other.0) {
             let key = jobs[0].0;
             let Some(subscriber) = self.subscribers.get(key) else { continue };
+            let class = subscriber.outlet.class();
             for (_, number) in jobs {
                 if *number < first_topic {
-                    let ends = &sealed.replies.ends;
-                    let start = number.checked_sub(1).map_or(0, |before| ends[before as usize] as usize);
-                    let end = ends[*number as usize] as usize;
-                    parts.push(Part { chunk: &sealed.replies, start, end });
-                    continue;
-                }
-                let place = (number - first_topic) as usize;
-                let (topic, chunks) = (&self.turn.topics[place], &sealed.topics[place]);
-                let chunk = &chunks[subscriber.outlet.class() as usize];
-                if topic.withheld.is_empty() {
-                    parts.push(Part::whole(chunk));
+                    let Range { start, end } = self.turn.reply_bytes.message(*number as usize);
+                    parts.push(Part { joined: &self.turn.reply_bytes, start, end });
                 } else {
-                    parts.extend(topic.parts_for(key, chunk));
+                    let topic = &self.turn.topics[(number - first_topic) as usize];
+                    topic.parts_for(key, class, &mut parts);
                 }
             }
             subscriber.outlet.write(&parts);
             parts.clear();
+        }
+        jobs.clear();
+        self.jobs = jobs;
+    }
+
+    /// If all outboxes together hold more than `max` bytes, gives up those who hold most, until there is air again.
+    pub(crate) fn relieve(&mut self, max: usize) {
+        let held = self.outboxes.memory();
+        if held <= max {
+            return;
+        }
+        let waiting =
+            self.subscribers.iter().map(|(key, subscriber)| (subscriber.outlet.waiting_bytes(), key));
+        let mut waiting: Vec<_> = waiting.filter(|(bytes, _)| *bytes > 0).collect();
+        waiting.sort_unstable_by(|one, other| other.cmp(one));
+        for (_, key) in waiting {
+            if self.outboxes.memory() <= max - max / 8 {
+                break;
+            }
+            self.subscribers[key].outlet.give_up(held, max);
         }
     }
 

@@ -24,13 +24,13 @@ pub(crate) struct Group {
     pub(crate) filter: Filter,
     members: Vec<Member>,
     of_class: [u32; Class::COUNT],
-    /// Whether the turn under way has messages for it.
-    pub(crate) in_turn: bool,
+    /// Where the turn under way has messages for it: for a topic's own group the place, for a pattern's the last.
+    pub(crate) in_turn: Option<u32>,
 }
 
 impl Group {
     pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, members: Vec::new(), of_class: [0; Class::COUNT], in_turn: false }
+        Self { filter, members: Vec::new(), of_class: [0; Class::COUNT], in_turn: None }
     }
 
     pub(crate) fn members(&self) -> &[Member] {

@@ -4,6 +4,7 @@
 pub(crate) mod fan_out;
 pub(crate) mod group;
 pub(crate) mod input;
+pub(crate) mod joined;
 pub(crate) mod outbox;
 pub(crate) mod pattern_index;
 pub(crate) mod permit;

@@ -1,61 +1,30 @@
 //! What one session's peer has not yet taken: shared slices of joined frames, bounded in bytes and messages.
 //! It holds and measures; writing, and what happens at the limit, belong to whoever owns the socket.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::Bytes;
 
-/// Whole messages joined for one turn, made once and shared by every outbox that could not pass them on at once.
-/// `ends` are the positions behind each message, so that an outbox can count and cut by message.
-#[derive(Debug, Default)]
-pub(crate) struct Chunk {
-    pub(crate) bytes: Bytes,
-    pub(crate) ends: Vec<u32>,
-}
+use super::joined::{Chunk, Joined};
 
-impl Chunk {
-    /// A chunk of one message.
-    pub(crate) fn single(bytes: Bytes) -> Self {
-        let ends = vec![bytes.len() as u32];
-        Self { bytes, ends }
-    }
-
-    /// How many messages end within `range`.
-    fn messages(&self, range: &Range<usize>) -> usize {
-        let before = |at: usize| self.ends.partition_point(|end| (*end as usize) <= at);
-        before(range.end) - before(range.start)
-    }
-
-    /// Where the message ends that holds the byte at `at`.
-    fn end_of_message_at(&self, at: usize) -> usize {
-        let index = self.ends.partition_point(|end| (*end as usize) <= at);
-        self.ends.get(index).map_or(self.bytes.len(), |end| *end as usize)
-    }
-
-    /// Where the message starts that holds the byte at `at`.
-    fn start_of_message_at(&self, at: usize) -> usize {
-        let index = self.ends.partition_point(|end| (*end as usize) <= at);
-        if index == 0 { 0 } else { self.ends[index - 1] as usize }
-    }
-}
-
-/// A stretch of a chunk on its way to one session, from one message boundary to another.
+/// A stretch of joined frames on its way to one session, from one message boundary to another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part<'a> {
-    pub(crate) chunk: &'a Rc<Chunk>,
+    pub(crate) joined: &'a Joined,
     pub(crate) start: usize,
     pub(crate) end: usize,
 }
 
 impl<'a> Part<'a> {
-    pub(crate) fn whole(chunk: &'a Rc<Chunk>) -> Self {
-        Self { chunk, start: 0, end: chunk.bytes.len() }
+    pub(crate) fn whole(joined: &'a Joined) -> Self {
+        Self { joined, start: 0, end: joined.len() }
     }
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        &self.chunk.bytes[self.start..self.end]
+        &self.joined.bytes()[self.start..self.end]
     }
 }
 
@@ -64,6 +33,32 @@ impl<'a> Part<'a> {
 pub(crate) struct OutboxLimits {
     pub(crate) bytes: usize,
     pub(crate) messages: usize,
+}
+
+/// All outboxes of one thread: how much each may hold, and how much they hold together.
+#[derive(Debug)]
+pub(crate) struct Outboxes {
+    pub(crate) limits: OutboxLimits,
+    memory: Cell<usize>,
+}
+
+impl Outboxes {
+    pub(crate) fn new(limits: OutboxLimits) -> Rc<Self> {
+        Rc::new(Self { limits, memory: Cell::new(0) })
+    }
+
+    /// The bytes of memory that all of them take. What several hold counts once.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.get()
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.memory.set(self.memory.get() + bytes);
+    }
+
+    pub(super) fn subtract(&self, bytes: usize) {
+        self.memory.set(self.memory.get() - bytes);
+    }
 }
 
 /// The outbox would have passed its limit; nothing was added.
@@ -82,8 +77,22 @@ struct Held {
 }
 
 impl Held {
+    /// A queue that grows has room for as many again.
+    const BYTES: usize = 2 * size_of::<Self>();
+
+    fn new(chunk: Rc<Chunk>, range: Range<usize>) -> Self {
+        chunk.outboxes().add(Self::BYTES);
+        Self { chunk, range: range.start as u32..range.end as u32 }
+    }
+
     fn bytes(&self) -> &[u8] {
-        &self.chunk.bytes[self.range.start as usize..self.range.end as usize]
+        &self.chunk.bytes()[self.range.start as usize..self.range.end as usize]
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.chunk.outboxes().subtract(Self::BYTES);
     }
 }
 
@@ -114,33 +123,47 @@ impl Outbox {
         self.waiting.as_ref().map_or(0, |waiting| waiting.messages)
     }
 
-    /// Keeps `part`, or says which limit it would pass. An empty outbox takes any part: a message that grows beyond the
-    /// limit where its codec changes must not disconnect a reader that keeps up.
-    pub(crate) fn hold(&mut self, part: Part<'_>, limits: &OutboxLimits) -> Result<(), OutboxFull> {
-        if self.is_empty() {
-            self.hold_regardless(part);
+    /// Keeps `part`, or says which limit it would pass.
+    pub(crate) fn hold(&mut self, part: Part<'_>, outboxes: &Rc<Outboxes>) -> Result<(), OutboxFull> {
+        self.hold_range(part.joined.chunk(outboxes), part.start..part.end)
+    }
+
+    /// Keeps one message that nobody else gets, or says which limit it would pass.
+    pub(crate) fn hold_own(&mut self, bytes: &[u8], outboxes: &Rc<Outboxes>) -> Result<(), OutboxFull> {
+        self.hold_range(&Rc::new(Chunk::single(bytes, outboxes)), 0..bytes.len())
+    }
+
+    /// Keeps bytes whatever the limits say: for the last words of a session, which are few and small.
+    pub(crate) fn hold_regardless(&mut self, bytes: &[u8], outboxes: &Rc<Outboxes>) {
+        if !bytes.is_empty() {
+            self.push(Held::new(Rc::new(Chunk::single(bytes, outboxes)), 0..bytes.len()), 1);
+        }
+    }
+
+    /// An empty outbox takes anything: a message that grows beyond the limit where its codec changes must not
+    /// disconnect a reader that keeps up.
+    fn hold_range(&mut self, chunk: &Rc<Chunk>, range: Range<usize>) -> Result<(), OutboxFull> {
+        if range.is_empty() {
             return Ok(());
         }
-        let bytes = self.bytes() + (part.end - part.start);
-        let messages = self.messages() + part.chunk.messages(&(part.start..part.end));
-        if bytes > limits.bytes {
+        let limits = &chunk.outboxes().limits;
+        let added = chunk.messages(&range);
+        let (bytes, messages) = (self.bytes() + range.len(), self.messages() + added);
+        if !self.is_empty() && bytes > limits.bytes {
             return Err(OutboxFull::Bytes { bytes, max: limits.bytes });
         }
-        if messages > limits.messages {
+        if !self.is_empty() && messages > limits.messages {
             return Err(OutboxFull::Messages { messages, max: limits.messages });
         }
-        self.hold_regardless(part);
+        self.push(Held::new(Rc::clone(chunk), range), added);
         Ok(())
     }
 
-    /// Keeps `part` whatever the limits say: for the last words of a session, which are few and small.
-    pub(crate) fn hold_regardless(&mut self, part: Part<'_>) {
-        if part.start == part.end {
-            return;
-        }
-        let range = part.start as u32..part.end as u32;
-        let messages = part.chunk.messages(&(part.start..part.end));
-        self.waiting.get_or_insert_default().push(Held { chunk: Rc::clone(part.chunk), range }, messages);
+    fn push(&mut self, held: Held, messages: usize) {
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.bytes += held.range.len();
+        waiting.messages += messages;
+        waiting.queue.push_back(held);
     }
 
     /// The waiting bytes, oldest first.
@@ -151,7 +174,7 @@ impl Outbox {
     /// The oldest waiting bytes as one shared slice, taken out.
     pub(crate) fn pop(&mut self) -> Option<Bytes> {
         let held = self.waiting.as_ref()?.queue.front()?;
-        let bytes = held.chunk.bytes.slice_ref(held.bytes());
+        let bytes = held.chunk.bytes().slice_ref(held.bytes());
         self.advance(bytes.len());
         Some(bytes)
     }
@@ -173,18 +196,12 @@ impl Outbox {
         let start = held.range.start as usize;
         if held.chunk.start_of_message_at(start) < start {
             held.range.end = held.chunk.end_of_message_at(start) as u32;
-            self.waiting.get_or_insert_default().push(held, 1);
+            self.push(held, 1);
         }
     }
 }
 
 impl Waiting {
-    fn push(&mut self, held: Held, messages: usize) {
-        self.bytes += held.range.len();
-        self.messages += messages;
-        self.queue.push_back(held);
-    }
-
     fn advance(&mut self, mut count: usize) {
         self.bytes -= count;
         while count > 0 {
@@ -205,16 +222,18 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    const LIMITS: OutboxLimits = OutboxLimits { bytes: 20, messages: 4 };
+    fn outboxes() -> Rc<Outboxes> {
+        Outboxes::new(OutboxLimits { bytes: 20, messages: 4 })
+    }
 
-    fn chunk(messages: &[&str]) -> Rc<Chunk> {
-        let mut ends = Vec::new();
-        let mut bytes = Vec::new();
-        for message in messages {
-            bytes.extend_from_slice(message.as_bytes());
-            ends.push(bytes.len() as u32);
-        }
-        Rc::new(Chunk { bytes: bytes.into(), ends })
+    fn joined(messages: &[&str]) -> Joined {
+        let mut joined = Joined::default();
+        messages.iter().for_each(|message| joined.push(message.as_bytes()));
+        joined
+    }
+
+    fn hold(outbox: &mut Outbox, messages: &[&str], outboxes: &Rc<Outboxes>) -> Result<(), OutboxFull> {
+        outbox.hold(Part::whole(&joined(messages)), outboxes)
     }
 
     fn waiting(outbox: &Outbox) -> String {
@@ -223,9 +242,9 @@ mod tests {
 
     #[test]
     fn bytes_and_messages_are_counted_through_partial_writes() {
-        let mut outbox = Outbox::default();
-        outbox.hold(Part::whole(&chunk(&["aaa", "bb"])), &LIMITS).unwrap();
-        outbox.hold(Part::whole(&chunk(&["c"])), &LIMITS).unwrap();
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        hold(&mut outbox, &["aaa", "bb"], &outboxes).unwrap();
+        hold(&mut outbox, &["c"], &outboxes).unwrap();
         assert_eq!((outbox.bytes(), outbox.messages()), (6, 3));
         outbox.advance(4);
         assert_eq!((waiting(&outbox).as_str(), outbox.messages()), ("bc", 2));
@@ -236,26 +255,26 @@ mod tests {
 
     #[test]
     fn the_limit_in_bytes_and_the_limit_in_messages_refuse_the_whole_part() {
-        let mut outbox = Outbox::default();
-        outbox.hold(Part::whole(&chunk(&["0123456789"])), &LIMITS).unwrap();
-        let full = outbox.hold(Part::whole(&chunk(&["0123456789", "x"])), &LIMITS);
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        hold(&mut outbox, &["0123456789"], &outboxes).unwrap();
+        let full = hold(&mut outbox, &["0123456789", "x"], &outboxes);
         assert_eq!(full, Err(OutboxFull::Bytes { bytes: 21, max: 20 }));
-        let full = outbox.hold(Part::whole(&chunk(&["a", "b", "c", "d"])), &LIMITS);
+        let full = hold(&mut outbox, &["a", "b", "c", "d"], &outboxes);
         assert_eq!(full, Err(OutboxFull::Messages { messages: 5, max: 4 }));
         assert_eq!(waiting(&outbox), "0123456789");
     }
 
     #[test]
     fn an_empty_outbox_takes_a_message_of_any_length() {
-        let mut outbox = Outbox::default();
-        outbox.hold(Part::whole(&chunk(&["a message longer than the limit"])), &LIMITS).unwrap();
-        assert!(outbox.hold(Part::whole(&chunk(&["x"])), &LIMITS).is_err());
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        hold(&mut outbox, &["a message longer than the limit"], &outboxes).unwrap();
+        assert!(hold(&mut outbox, &["x"], &outboxes).is_err());
     }
 
     #[test]
     fn dropping_keeps_the_rest_of_a_message_already_begun() {
-        let mut outbox = Outbox::default();
-        outbox.hold(Part::whole(&chunk(&["abc", "def", "ghi"])), &LIMITS).unwrap();
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        hold(&mut outbox, &["abc", "def", "ghi"], &outboxes).unwrap();
         outbox.advance(4);
         outbox.drop_unbegun();
         assert_eq!((waiting(&outbox).as_str(), outbox.messages()), ("ef", 1));
@@ -263,10 +282,30 @@ mod tests {
 
     #[test]
     fn dropping_at_a_boundary_keeps_nothing() {
-        let mut outbox = Outbox::default();
-        outbox.hold(Part::whole(&chunk(&["abc", "def"])), &LIMITS).unwrap();
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        hold(&mut outbox, &["abc", "def"], &outboxes).unwrap();
         outbox.advance(3);
         outbox.drop_unbegun();
         assert_eq!((outbox.is_empty(), outbox.bytes(), outbox.messages()), (true, 0, 0));
+    }
+
+    #[test]
+    fn what_many_hold_takes_memory_once_and_none_when_the_last_has_let_go() {
+        let outboxes = outboxes();
+        let joined = joined(&["0123456789abcdef"]);
+        let mut holders: [Outbox; 100] = std::array::from_fn(|_| Outbox::default());
+        holders[0].hold(Part::whole(&joined), &outboxes).unwrap();
+        let one = outboxes.memory();
+        assert!(one > 16, "{one} bytes for 16");
+        for outbox in &mut holders[1..] {
+            outbox.hold(Part::whole(&joined), &outboxes).unwrap();
+        }
+        assert_eq!(outboxes.memory(), one + 99 * Held::BYTES);
+        drop(joined);
+        holders[0].advance(16);
+        holders[1].drop_unbegun();
+        assert_eq!(outboxes.memory(), one + 97 * Held::BYTES);
+        drop(holders);
+        assert_eq!(outboxes.memory(), 0);
     }
 }

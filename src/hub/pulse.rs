@@ -1,5 +1,5 @@
-//! Who is due for a ping, an answer, or the end of its closing. All sessions of a thread wait equally long for each,
-//! so three queues in order of time do, with one entry for each session, instead of a timer for each.
+//! Who is due for a ping, an answer, a look at whether it reads, or the end of its closing. All sessions of a thread
+//! wait equally long for each, so four queues in order of time do, instead of a timer for each session.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +15,8 @@ pub(crate) struct PulseTimes {
     pub(crate) pong_timeout: Duration,
     /// From our close frame to the peer's.
     pub(crate) close_timeout: Duration,
+    /// How long a peer may take nothing of what waits for it.
+    pub(crate) stall_timeout: Duration,
 }
 
 /// What is due for one session.
@@ -24,6 +26,8 @@ pub(crate) enum Beat {
     Ping(SubscriberKey),
     /// There should have been a sign of life since the ping. If there was, answer with [`Pulse::alive`].
     Check(SubscriberKey),
+    /// Something waits for it. If it has taken some of that, and more waits, answer with [`Pulse::waiting`].
+    Flow(SubscriberKey),
     /// The peer has had its time to close.
     Part(SubscriberKey),
 }
@@ -37,6 +41,7 @@ pub(crate) struct Pulse {
     times: PulseTimes,
     pings: VecDeque<(Millis, SubscriberKey)>,
     checks: VecDeque<(Millis, SubscriberKey)>,
+    flows: VecDeque<(Millis, SubscriberKey)>,
     partings: VecDeque<(Millis, SubscriberKey)>,
 }
 
@@ -46,7 +51,8 @@ fn millis(time: Duration) -> Millis {
 
 impl Pulse {
     pub(crate) fn new(times: PulseTimes) -> Self {
-        Self { times, pings: VecDeque::new(), checks: VecDeque::new(), partings: VecDeque::new() }
+        let (pings, checks) = (VecDeque::new(), VecDeque::new());
+        Self { times, pings, checks, flows: VecDeque::new(), partings: VecDeque::new() }
     }
 
     /// A session has begun.
@@ -65,6 +71,11 @@ impl Pulse {
         self.pings.push_back((millis(now + rest), key));
     }
 
+    /// Something waits that the peer does not take at once.
+    pub(crate) fn waiting(&mut self, key: SubscriberKey, now: Duration) {
+        self.flows.push_back((millis(now + self.times.stall_timeout), key));
+    }
+
     /// We have begun to close.
     pub(crate) fn closing(&mut self, key: SubscriberKey, now: Duration) {
         self.partings.push_back((millis(now + self.times.close_timeout), key));
@@ -77,6 +88,7 @@ impl Pulse {
         }
         due(&mut self.partings, now)
             .map(Beat::Part)
+            .or_else(|| due(&mut self.flows, now).map(Beat::Flow))
             .or_else(|| due(&mut self.checks, now).map(Beat::Check))
             .or_else(|| due(&mut self.pings, now).map(Beat::Ping))
     }
@@ -90,8 +102,12 @@ mod tests {
 
     fn pulse() -> (Pulse, SubscriberKey) {
         let second = Duration::from_secs(1);
-        let times =
-            PulseTimes { ping_interval: 25 * second, pong_timeout: 8 * second, close_timeout: 5 * second };
+        let times = PulseTimes {
+            ping_interval: 25 * second,
+            pong_timeout: 8 * second,
+            close_timeout: 5 * second,
+            stall_timeout: 30 * second,
+        };
         let mut seats: SlotMap<SubscriberKey, ()> = SlotMap::with_key();
         (Pulse::new(times), seats.insert(()))
     }

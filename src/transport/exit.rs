@@ -11,10 +11,14 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::hub::outbox::{Chunk, Outbox, OutboxFull, OutboxLimits, Part};
+use crate::hub::outbox::{Outbox, OutboxFull, Outboxes, Part};
 
 /// The most slices handed to the kernel in one call.
 const SLICES_MAX: usize = 64;
+
+/// What the kernel may hold of what it has not sent yet, for one socket. Left to itself it takes megabytes on behalf of
+/// a peer that reads nothing, and what lies there is neither counted nor can it be overtaken.
+const KERNEL_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
 enum Way {
     /// Door A: a socket of our own.
@@ -29,6 +33,8 @@ enum Way {
 pub(super) struct Exit {
     way: Way,
     outbox: Outbox,
+    /// Whether the peer has taken anything of what waits since this was last asked.
+    moved: bool,
 }
 
 /// Why bytes did not go out and do not wait either.
@@ -40,11 +46,13 @@ pub(super) enum Refused {
 
 impl Exit {
     pub(super) fn socket(stream: TcpStream) -> Self {
-        Self { way: Way::Socket(stream), outbox: Outbox::default() }
+        // A system that does not know this option does without.
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX);
+        Self { way: Way::Socket(stream), outbox: Outbox::default(), moved: false }
     }
 
     pub(super) fn body() -> Self {
-        Self { way: Way::Body(None), outbox: Outbox::default() }
+        Self { way: Way::Body(None), outbox: Outbox::default(), moved: false }
     }
 
     pub(super) fn is_socket(&self) -> bool {
@@ -55,8 +63,13 @@ impl Exit {
         self.outbox.bytes()
     }
 
+    /// Whether the peer has taken anything of what waits since this was last asked.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
     /// Sends parts in order: what the kernel takes at once, and the rest by way of the outbox.
-    pub(super) fn send_parts(&mut self, parts: &[Part<'_>], limits: &OutboxLimits) -> Result<(), Refused> {
+    pub(super) fn send_parts(&mut self, parts: &[Part<'_>], outboxes: &Rc<Outboxes>) -> Result<(), Refused> {
         let mut written = match parts {
             [part] => self.write_now(&[IoSlice::new(part.bytes())])?,
             _ => {
@@ -71,27 +84,25 @@ impl Exit {
             rest.start += gone;
             written -= gone;
             if rest.start < rest.end {
-                self.outbox.hold(rest, limits).map_err(Refused::Full)?;
+                self.outbox.hold(rest, outboxes).map_err(Refused::Full)?;
             }
         }
         Ok(())
     }
 
     /// Sends bytes that only this connection gets.
-    pub(super) fn send(&mut self, bytes: &[u8], limits: &OutboxLimits) -> Result<(), Refused> {
+    pub(super) fn send(&mut self, bytes: &[u8], outboxes: &Rc<Outboxes>) -> Result<(), Refused> {
         let written = self.write_now(&[IoSlice::new(bytes)])?;
-        if written < bytes.len() {
-            let chunk = Rc::new(Chunk::single(Bytes::copy_from_slice(&bytes[written..])));
-            self.outbox.hold(Part::whole(&chunk), limits).map_err(Refused::Full)?;
+        match &bytes[written..] {
+            [] => Ok(()),
+            rest => self.outbox.hold_own(rest, outboxes).map_err(Refused::Full),
         }
-        Ok(())
     }
 
     /// Sends a connection's last words, which are few, whatever the limits.
-    pub(super) fn send_last(&mut self, bytes: &[u8]) -> Result<(), Refused> {
+    pub(super) fn send_last(&mut self, bytes: &[u8], outboxes: &Rc<Outboxes>) -> Result<(), Refused> {
         let written = self.write_now(&[IoSlice::new(bytes)])?;
-        let chunk = Rc::new(Chunk::single(Bytes::copy_from_slice(&bytes[written..])));
-        self.outbox.hold_regardless(Part::whole(&chunk));
+        self.outbox.hold_regardless(&bytes[written..], outboxes);
         Ok(())
     }
 
@@ -129,7 +140,10 @@ impl Exit {
             }
             let ready = ready!(stream.poll_write_ready(cx));
             match ready.and_then(|()| stream.try_write_vectored(&slices[..count])) {
-                Ok(written) => self.outbox.advance(written),
+                Ok(written) => {
+                    self.outbox.advance(written);
+                    self.moved = true;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Err(Refused::Broken)),
             }
@@ -153,7 +167,9 @@ impl Exit {
 
     /// The oldest waiting bytes, for the body.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        self.outbox.pop()
+        let bytes = self.outbox.pop();
+        self.moved |= bytes.is_some();
+        bytes
     }
 
     /// The body has nothing to read; `waker` is woken when that changes.

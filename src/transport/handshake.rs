@@ -4,8 +4,10 @@ use actix_http::Method;
 use actix_http::Version;
 use actix_http::header::{self, HeaderMap, HeaderName};
 use topichub_protocol::codec::Codec;
+use topichub_protocol::websocket::deflate::{self, Agreed};
 use topichub_protocol::websocket::handshake::{Selection, accept_key, is_valid_key, select};
 
+use super::link::Terms;
 use super::problem::Problem;
 use crate::settings::Settings;
 
@@ -17,6 +19,8 @@ pub(crate) struct Accepted {
     /// The subprotocol to be answered: none if none was offered.
     pub(crate) subprotocol: Option<&'static str>,
     pub(crate) codec: Codec,
+    /// Whether messages may be compressed; its text is the value of `Sec-WebSocket-Extensions`.
+    pub(crate) deflate: Option<Agreed>,
 }
 
 /// Checks a request for `/ws`.
@@ -52,7 +56,22 @@ pub(crate) fn negotiate(
         return Err(Problem::bad_request("one header Sec-WebSocket-Key must be the base64 of 16 bytes"));
     };
     let (codec, subprotocol) = subprotocol(headers, settings)?;
-    Ok(Accepted { accept: accept_key(key), subprotocol, codec })
+    let deflate = if settings.deflate { deflate(headers) } else { None };
+    Ok(Accepted { accept: accept_key(key), subprotocol, codec, deflate })
+}
+
+/// An offer to compress that we cannot take is declined by saying nothing; the handshake goes on.
+fn deflate(headers: &HeaderMap) -> Option<Agreed> {
+    let lines = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    deflate::negotiate(lines.filter_map(|line| line.to_str().ok()), &deflate::Settings::default())
+}
+
+impl Accepted {
+    /// What the connection is to keep to.
+    pub(crate) fn terms(&self, settings: &Settings) -> Terms {
+        let (codec, deflate) = (self.codec, self.deflate);
+        Terms { codec, deflate, message_bytes_max: settings.message_bytes_max }
+    }
 }
 
 fn subprotocol(headers: &HeaderMap, settings: &Settings) -> Result<(Codec, Option<&'static str>), Problem> {

@@ -10,10 +10,12 @@ use tokio::net::TcpStream;
 use topichub_protocol::code::CloseCode;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::push::{Goodbye, Push};
+use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
 use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
 
 use super::exit::{Exit, Refused};
-use crate::hub::outbox::{OutboxLimits, Part};
+use crate::hub::outbox::{Outboxes, Part};
+use crate::hub::published::Class;
 
 /// How far the end of the connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,25 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// Whether a peer for whom something waits takes any of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Nothing waits any more.
+    Clear,
+    /// It has taken something since this was last asked.
+    Moving,
+    /// It has taken nothing.
+    Stalled,
+}
+
+/// What the handshake has settled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) codec: Codec,
+    pub(crate) deflate: Option<Agreed>,
+    pub(crate) message_bytes_max: usize,
+}
+
 struct State {
     exit: Exit,
     websocket: Connection,
@@ -42,36 +63,54 @@ struct State {
 /// One WebSocket connection.
 pub(crate) struct Link {
     codec: Codec,
+    compresses: bool,
     /// Whether anything came from the peer since this was last asked.
     heard: Cell<bool>,
-    limits: OutboxLimits,
+    /// Whether somebody watches that the peer takes what waits.
+    watched: Cell<bool>,
+    outboxes: Rc<Outboxes>,
     state: RefCell<State>,
 }
 
 impl Link {
-    fn new(codec: Codec, limits: OutboxLimits, message_bytes_max: usize, exit: Exit) -> Rc<Self> {
-        let websocket = Connection::new(Config::server(message_bytes_max));
-        let state = State { exit, websocket, phase: Phase::Open, waker: None };
-        Rc::new(Self { codec, heard: Cell::new(true), limits, state: RefCell::new(state) })
+    fn new(terms: &Terms, outboxes: Rc<Outboxes>, exit: Exit) -> Rc<Self> {
+        let mut config = Config::server(terms.message_bytes_max);
+        if let Some(agreed) = terms.deflate {
+            config = config.with_deflate(agreed);
+        }
+        let state = State { exit, websocket: Connection::new(config), phase: Phase::Open, waker: None };
+        Rc::new(Self {
+            codec: terms.codec,
+            compresses: terms.deflate.is_some(),
+            heard: Cell::new(true),
+            watched: Cell::new(false),
+            outboxes,
+            state: RefCell::new(state),
+        })
     }
 
     /// Door A: an upgraded socket.
-    pub(crate) fn socket(
-        stream: TcpStream,
-        codec: Codec,
-        limits: OutboxLimits,
-        message_bytes_max: usize,
-    ) -> Rc<Self> {
-        Self::new(codec, limits, message_bytes_max, Exit::socket(stream))
+    pub(crate) fn socket(stream: TcpStream, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::new(terms, outboxes, Exit::socket(stream))
     }
 
     /// Door B: the body of a response, to be read with [`poll_body`](Self::poll_body).
-    pub(crate) fn body(codec: Codec, limits: OutboxLimits, message_bytes_max: usize) -> Rc<Self> {
-        Self::new(codec, limits, message_bytes_max, Exit::body())
+    pub(crate) fn body(terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::new(terms, outboxes, Exit::body())
     }
 
     pub(crate) fn codec(&self) -> Codec {
         self.codec
+    }
+
+    /// The form in which this peer takes messages.
+    pub(crate) fn class(&self) -> Class {
+        match (self.codec, self.compresses) {
+            (Codec::Json, false) => Class::Json,
+            (Codec::MsgPack, false) => Class::MsgPack,
+            (Codec::Json, true) => Class::JsonDeflate,
+            (Codec::MsgPack, true) => Class::MsgPackDeflate,
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -85,7 +124,28 @@ impl Link {
 
     /// Whether so much waits for the peer that it should take some of it before it says more.
     pub(crate) fn is_clogged(&self) -> bool {
-        self.state.borrow().exit.waiting_bytes() > self.limits.bytes / 2
+        self.waiting_bytes() > self.outboxes.limits.bytes / 2
+    }
+
+    /// How many bytes the peer has not taken yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.state.borrow().exit.waiting_bytes()
+    }
+
+    /// Whether something has begun to wait for the peer. Once said, it is for the caller to ask for
+    /// [`flow`](Self::flow) from time to time, until it is clear.
+    pub(crate) fn begins_to_wait(&self) -> bool {
+        self.waiting_bytes() > 0 && !self.watched.replace(true)
+    }
+
+    /// Whether the peer takes what waits.
+    pub(crate) fn flow(&self) -> Flow {
+        let moved = self.state.borrow_mut().exit.take_moved();
+        if self.waiting_bytes() == 0 {
+            self.watched.set(false);
+            return Flow::Clear;
+        }
+        if moved { Flow::Moving } else { Flow::Stalled }
     }
 
     /// Appends one frame of this connection's kind to `out`; `encode` writes its payload.
@@ -99,12 +159,12 @@ impl Link {
 
     /// Sends frames of our own making (replies, control frames, the head of the response) if the connection is open.
     pub(crate) fn send(&self, bytes: &[u8]) {
-        self.while_open(|state| state.exit.send(bytes, &self.limits));
+        self.while_open(|state| state.exit.send(bytes, &self.outboxes));
     }
 
     /// Sends messages on behalf of the fan-out: writes what the kernel takes and keeps the rest.
     pub(crate) fn write(&self, parts: &[Part<'_>]) {
-        self.while_open(|state| state.exit.send_parts(parts, &self.limits));
+        self.while_open(|state| state.exit.send_parts(parts, &self.outboxes));
     }
 
     /// Sends if the connection is open, and sees to what comes of it.
@@ -119,12 +179,23 @@ impl Link {
             Ok(()) => {}
             Err(Refused::Broken) => state.end(),
             Err(Refused::Full(full)) => {
-                log::debug!("a slow consumer is disconnected: {full}");
-                // Instead of what the peer would not read it gets the reason, if it reads on in time.
-                state.exit.drop_unbegun();
-                self.say_goodbye(&mut state, CloseCode::SlowConsumer, &full.to_string());
+                self.give_up_in(&mut state, &full.to_string());
             }
         }
+    }
+
+    /// Disconnects a slow consumer: instead of what it would not read it gets the reason, if it reads on in time.
+    pub(crate) fn give_up(&self, reason: &str) {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Open {
+            self.give_up_in(&mut state, reason);
+        }
+    }
+
+    fn give_up_in(&self, state: &mut State, reason: &str) {
+        log::debug!("a slow consumer is disconnected: {reason}");
+        state.exit.drop_unbegun();
+        self.say_goodbye(state, CloseCode::SlowConsumer, reason);
     }
 
     /// Closes the connection with a `goodbye` and a close frame, and waits for the peer's.
@@ -140,7 +211,7 @@ impl Link {
         let goodbye = Push::Goodbye(Goodbye { code, reason: reason.to_owned(), after: None });
         Self::frame(self.codec, &mut out, |payload| self.codec.encode_push(&goodbye, payload));
         state.websocket.close(code.as_u16(), reason, &mut out);
-        state.say_last(&out, Phase::Closing);
+        self.say_last(state, &out, Phase::Closing);
     }
 
     /// Asks the peer for a sign of life.
@@ -185,7 +256,12 @@ impl Link {
 
     /// Takes bytes from the peer. Each command in them goes to `command`, which may append frames in answer; all
     /// answers leave together.
-    pub(crate) fn receive(&self, mut input: &mut [u8], mut command: impl FnMut(&[u8], &mut Vec<u8>)) {
+    pub(crate) fn receive(
+        &self,
+        mut input: &mut [u8],
+        inflaters: &mut Inflaters,
+        mut command: impl FnMut(&[u8], &mut Vec<u8>),
+    ) {
         self.heard.set(true);
         let mut out = Vec::new();
         while !input.is_empty() {
@@ -193,7 +269,7 @@ impl Link {
             if matches!(state.phase, Phase::Leaving | Phase::Lingering | Phase::Ended) {
                 return;
             }
-            let received = state.websocket.receive(input, &mut out);
+            let received = state.websocket.receive_with(input, &mut out, inflaters);
             let consumed = received.consumed;
             match received.event {
                 Some(Event::Message { kind, bytes }) if kind == self.kind() => {
@@ -203,13 +279,14 @@ impl Link {
                 Some(Event::Message { .. }) => {
                     let name = if self.codec.is_text() { "text" } else { "binary" };
                     let reason = format!("{} goes in {name} frames", self.codec.subprotocol());
-                    let _ = state.exit.send_last(&std::mem::take(&mut out));
+                    let _ = state.exit.send_last(&std::mem::take(&mut out), &self.outboxes);
                     self.say_goodbye(&mut state, CloseCode::UnsupportedData, &reason);
                 }
                 Some(Event::Closed(closed)) => {
                     log::debug!("a connection closes: {closed:?}");
                     let lingers = matches!(closed.by, ClosedBy::Violation(_));
-                    return state.say_last(&out, if lingers { Phase::Lingering } else { Phase::Leaving });
+                    let phase = if lingers { Phase::Lingering } else { Phase::Leaving };
+                    return self.say_last(&mut state, &out, phase);
                 }
                 Some(Event::Ping(_) | Event::Pong(_)) | None => {}
             }
@@ -217,6 +294,17 @@ impl Link {
         }
         if !out.is_empty() {
             self.send(&out);
+        }
+    }
+
+    /// Sends the last words and goes on to `phase`.
+    fn say_last(&self, state: &mut State, bytes: &[u8], phase: Phase) {
+        match state.exit.send_last(bytes, &self.outboxes) {
+            Ok(()) => {
+                state.phase = phase;
+                state.wake();
+            }
+            Err(_) => state.end(),
         }
     }
 
@@ -246,17 +334,6 @@ impl Link {
 }
 
 impl State {
-    /// Sends the last words and goes on to `phase`.
-    fn say_last(&mut self, bytes: &[u8], phase: Phase) {
-        match self.exit.send_last(bytes) {
-            Ok(()) => {
-                self.phase = phase;
-                self.wake();
-            }
-            Err(_) => self.end(),
-        }
-    }
-
     /// Wakes the session, and the body if there is one.
     fn wake(&mut self) {
         self.wake_session();

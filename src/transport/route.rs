@@ -27,7 +27,7 @@ pub(crate) async fn websocket(
     let settings = hub.settings();
     let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
     let worker = hub.worker();
-    let link = Link::body(accepted.codec, worker.outbox_limits(), settings.message_bytes_max);
+    let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
     Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)));
 
@@ -35,6 +35,9 @@ pub(crate) async fn websocket(
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));
     if let Some(subprotocol) = accepted.subprotocol {
         response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, subprotocol));
+    }
+    if let Some(agreed) = accepted.deflate {
+        response.insert_header((header::SEC_WEBSOCKET_EXTENSIONS, agreed.to_string()));
     }
     Ok(response.body(LinkBody(link)))
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, h1};
@@ -98,7 +99,7 @@ fn accept(hub: &Hub, request: &Request) -> Result<Accepted, Problem> {
 
 fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
     let (worker, settings) = (hub.worker(), hub.settings());
-    let link = Link::socket(stream, accepted.codec, worker.outbox_limits(), settings.message_bytes_max);
+    let link = Link::socket(stream, &accepted.terms(settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
          sec-websocket-accept: {}\r\n",
@@ -107,6 +108,11 @@ fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
     if let Some(subprotocol) = accepted.subprotocol {
         head.push_str("sec-websocket-protocol: ");
         head.push_str(subprotocol);
+        head.push_str("\r\n");
+    }
+    if let Some(agreed) = accepted.deflate {
+        head.push_str("sec-websocket-extensions: ");
+        head.push_str(&agreed.to_string());
         head.push_str("\r\n");
     }
     head.push_str("\r\n");
