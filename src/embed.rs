@@ -24,6 +24,7 @@ use crate::hub::permit::Permit;
 use crate::hub::registry::Registry as RegistryCore;
 use crate::settings::Settings;
 use crate::subscription::Subscription;
+use crate::transport::admission::Admission;
 use crate::transport::{http, route};
 
 /// How many messages an in-process subscription holds for its reader.
@@ -57,6 +58,7 @@ struct Inner {
     house: Addr<FanOut>,
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
+    admission: Arc<Admission>,
     /// The bytes that callers outside of any session may have on their way.
     flight: Arc<Semaphore>,
 }
@@ -143,7 +145,8 @@ impl Hub {
         registry.do_send(JoinWorker { worker: house_id, fan_out: house.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
-        let inner = Inner { id, settings, clock, registry, house, next_worker, census, flight };
+        let admission = Admission::new(&settings, clock);
+        let inner = Inner { id, admission, settings, clock, registry, house, next_worker, census, flight };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -230,6 +233,10 @@ impl Hub {
     /// Tells every client to come back (4201) and closes its connection.
     pub fn drain(&self) {
         self.inner.registry.do_send(Drain);
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.inner.admission
     }
 
     /// This thread's worker; the first call on a thread starts it.

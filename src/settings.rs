@@ -11,6 +11,15 @@ use serde::Deserialize;
 pub struct Settings {
     /// The longest WebSocket message a client may send, in bytes, and the longest payload that may be published.
     pub message_bytes_max: usize,
+    /// The most connections, WebSocket and HTTP together. Whoever comes beyond is answered 503 with `Retry-After`.
+    pub connections_max: usize,
+    /// The most connections from one address, or from one /64 of IPv6; 0 is no limit. Behind a proxy all connections
+    /// come from the proxy's.
+    pub connections_per_address_max: usize,
+    /// The most connections at a time that have not said yet what they want.
+    pub handshakes_max: usize,
+    /// The most new connections in a second; 0 is no limit.
+    pub accepts_per_second_max: u32,
     /// The most subscriptions of one session.
     pub topics_per_session_max: usize,
     /// The most bytes that may wait for one slow reader, beyond the kernel's buffers.
@@ -60,6 +69,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             message_bytes_max: 64 * 1024,
+            connections_max: 1_000_000,
+            connections_per_address_max: 0,
+            handshakes_max: 4096,
+            accepts_per_second_max: 0,
             topics_per_session_max: 128,
             outbox_bytes_max: 1024 * 1024,
             outbox_messages_max: 8192,

@@ -15,6 +15,7 @@ use super::destination::Destination;
 use super::worker::Worker;
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::session::{Outcome, Session as Core};
+use crate::transport::admission::Ticket;
 use crate::transport::link::{Link, Phase};
 use crate::transport::source::Source;
 
@@ -33,16 +34,17 @@ pub(crate) struct Session {
     core: Core,
     /// Whether the pulse knows that the connection closes.
     parting: bool,
+    _ticket: Ticket,
 }
 
 impl Session {
     /// Starts the session of a connection whose handshake is done.
-    pub(crate) fn begin(worker: Rc<Worker>, link: Rc<Link>, source: Source) {
+    pub(crate) fn begin(worker: Rc<Worker>, link: Rc<Link>, source: Source, ticket: Ticket) {
         let key = worker.fan_out.borrow_mut().join(Destination::Peer(Rc::clone(&link)));
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let core = Core::new(seat, link.codec());
-        let session = Self { worker, link, source, key, core, parting: false };
+        let session = Self { worker, link, source, key, core, parting: false, _ticket: ticket };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.welcome();
         session.start();

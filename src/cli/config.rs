@@ -78,9 +78,14 @@ impl Config {
         let limits = &self.limits;
         let numbers = [
             ("message_bytes_max", limits.message_bytes_max, 1),
+            ("connections_max", limits.connections_max, 1),
+            ("connections_per_address_max", limits.connections_per_address_max, 0),
+            ("handshakes_max", limits.handshakes_max, 1),
             ("topics_per_session_max", limits.topics_per_session_max, 1),
             ("outbox_bytes_max", limits.outbox_bytes_max, 1),
             ("outbox_messages_max", limits.outbox_messages_max, 1),
+            ("outboxes_bytes_max", limits.outboxes_bytes_max, 1),
+            ("deflate_bytes_min", limits.deflate_bytes_min, 0),
             ("session_flight_bytes_max", limits.session_flight_bytes_max, 1),
             ("local_flight_bytes_max", limits.local_flight_bytes_max, 1),
             ("batch_bytes_max", limits.batch_bytes_max, 1),
@@ -91,6 +96,22 @@ impl Config {
                 let help = format!("`{key}` is {min} to {LIMIT_MAX}");
                 return Some(Impossible::new(&[("limits", key)], "out of range", help));
             }
+        }
+        if !(1..=9).contains(&limits.deflate_level) {
+            let help = "`deflate_level` is 1 (fast) to 9 (small)".to_owned();
+            return Some(Impossible::new(&[("limits", "deflate_level")], "out of range", help));
+        }
+        if limits.outboxes_bytes_max < limits.outbox_bytes_max {
+            let places = [("limits", "outboxes_bytes_max"), ("limits", "outbox_bytes_max")];
+            let (all, one) = (limits.outboxes_bytes_max, limits.outbox_bytes_max);
+            let help = format!(
+                "`outboxes_bytes_max` is {all} for all readers and `outbox_bytes_max` {one} for each"
+            );
+            return Some(Impossible::new(
+                &places,
+                "`outboxes_bytes_max` must be at least `outbox_bytes_max`",
+                help,
+            ));
         }
         if limits.outbox_bytes_max < limits.message_bytes_max {
             let places = [("limits", "outbox_bytes_max"), ("limits", "message_bytes_max")];
@@ -114,6 +135,7 @@ impl Config {
             ("ping_interval", limits.ping_interval, moment),
             ("pong_timeout", limits.pong_timeout, moment),
             ("close_timeout", limits.close_timeout, moment),
+            ("stall_timeout", limits.stall_timeout, moment),
             ("handshake_timeout", limits.handshake_timeout, moment),
             ("topic_linger", limits.topic_linger, Duration::ZERO),
         ];

@@ -16,6 +16,9 @@ use crate::pages;
 
 const LISTEN: &str = "127.0.0.1:8080";
 
+/// Open files that are no connections: listeners, the event loops, standard streams; and room for those who are refused.
+const FILES_KEPT: usize = 256;
+
 /// How long clients have to answer the server's close.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
@@ -85,10 +88,11 @@ fn cores() -> usize {
 }
 
 async fn serve(plan: Plan) -> Result<(), ServeError> {
-    raise_open_files();
+    let mut limits = plan.limits;
+    raise_open_files(&mut limits);
     let listener = listen(&plan.listen)?;
     let address = listener.local_addr()?;
-    let hub = Hub::start(plan.limits)?;
+    let hub = Hub::start(limits)?;
     let server = topichub::serve(hub.clone(), listener, plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
@@ -155,10 +159,18 @@ async fn stop_signal() -> io::Result<&'static str> {
     tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
 }
 
-/// Each connection is an open file, and many systems start programs with a limit of 1,024.
-fn raise_open_files() {
-    match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(files) => log::info!("at most {files} open files, one for each connection and a few more"),
-        Err(error) => log::warn!("the limit of open files stays as it is: {error}"),
-    }
+/// Each connection is an open file, and many systems start programs with a limit of 1,024. Newcomers for whom there is
+/// no file could not even be told so.
+fn raise_open_files(limits: &mut Settings) {
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(error) => {
+            log::warn!("the limit of open files stays as it is: {error}");
+            rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(u64::MAX, |(soft, _)| soft)
+        }
+    };
+    let files_for_connections =
+        usize::try_from(files).unwrap_or(usize::MAX).saturating_sub(FILES_KEPT).max(1);
+    limits.connections_max = limits.connections_max.min(files_for_connections);
+    log::info!("at most {} connections, with {files} open files allowed", limits.connections_max);
 }

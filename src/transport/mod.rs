@@ -1,5 +1,6 @@
 //! Connections: HTTP, the WebSocket handshake, sockets and bodies. The only part that knows HTTP and WebSocket types.
 
+pub(crate) mod admission;
 pub(crate) mod encoder;
 mod exit;
 pub(crate) mod handshake;

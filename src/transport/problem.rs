@@ -18,13 +18,15 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: ErrorCode,
     detail: Cow<'static, str>,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
     /// A problem with the status that goes with the code.
     pub(crate) fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, detail: detail.into() }
+        Self { status, code, detail: detail.into(), retry_after: None }
     }
 
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -40,8 +42,13 @@ impl Problem {
     }
 
     pub(crate) fn request_timeout() -> Self {
-        let status = StatusCode::REQUEST_TIMEOUT;
-        Self { status, code: ErrorCode::Timeout, detail: "the body did not come in time".into() }
+        let problem = Self::new(ErrorCode::Timeout, "the body did not come in time");
+        Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
+    }
+
+    /// There is no room now; there may be in so many seconds.
+    pub(crate) fn unavailable(detail: String, retry_after: u64) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(ErrorCode::Unavailable, detail) }
     }
 
     /// For addresses that take `POST` only.
@@ -72,11 +79,13 @@ impl Problem {
     pub(crate) fn to_response_bytes(&self) -> Vec<u8> {
         let (status, body) = (self.status, self.document());
         let reason = status.canonical_reason().unwrap_or("Error");
-        let also = if status == StatusCode::UPGRADE_REQUIRED {
-            "sec-websocket-version: 13\r\nupgrade: websocket\r\n"
-        } else {
-            ""
-        };
+        let mut also = String::new();
+        if status == StatusCode::UPGRADE_REQUIRED {
+            also.push_str("sec-websocket-version: 13\r\nupgrade: websocket\r\n");
+        }
+        if let Some(seconds) = self.retry_after {
+            also.push_str(&format!("retry-after: {seconds}\r\n"));
+        }
         format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n{also}\
              connection: close\r\n\r\n{body}",
@@ -104,6 +113,9 @@ impl ResponseError for Problem {
         if self.status == StatusCode::UPGRADE_REQUIRED {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             response.insert_header((header::UPGRADE, "websocket"));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.insert_header((header::ALLOW, "POST"));

@@ -26,10 +26,13 @@ pub(crate) async fn websocket(
 ) -> Result<HttpResponse, Problem> {
     let settings = hub.settings();
     let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
+    let admission = hub.admission();
+    let ticket = admission.admit(request.peer_addr().map(|address| address.ip()));
+    let ticket = ticket.map_err(|refusal| admission.problem(refusal))?;
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
-    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)));
+    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket);
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));

@@ -4,17 +4,19 @@
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, h1};
 use actix_server::Server;
-use actix_service::{fn_service, map_config};
+use actix_service::{Service, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, Error, HttpMessage, HttpResponse, web};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::admission::Handshake;
 use super::handshake::{Accepted, negotiate};
 use super::link::Link;
 use super::problem::Problem;
@@ -38,6 +40,8 @@ pub fn serve(
     let server = Server::build()
         .workers(workers)
         .backlog(4096)
+        // Admission counts, and answers instead of letting newcomers wait.
+        .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(2)
         .disable_signals()
         .listen("topichub", listener, move || http_service(hub.clone(), pages))?
@@ -56,13 +60,21 @@ fn http_service(
     InitError = (),
 > {
     let handshake_timeout = hub.settings().handshake_timeout;
-    let app =
-        App::new().configure(|app| hub.configure(app)).configure(pages).default_service(web::to(|| async {
+    let app = App::new()
+        .configure(|app| hub.configure(app))
+        .configure(pages)
+        .default_service(web::to(|| async {
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
-        }));
+        }))
+        .wrap_fn(|request, app| {
+            request.request().conn_data::<Handshake>().into_iter().for_each(Handshake::end);
+            app.call(request)
+        });
+    let (admission, knocked_at) = (Arc::clone(hub.admission()), Arc::clone(hub.admission()));
     let upgrade = move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
         let hub = hub.clone();
         async move {
+            request.conn_data::<Handshake>().into_iter().for_each(Handshake::end);
             let mut parts = framed.into_parts();
             // Answers to requests that came just before this one.
             if parts.io.write_all_buf(&mut parts.write_buf).await.is_ok() {
@@ -71,18 +83,37 @@ fn http_service(
             Ok::<_, Error>(())
         }
     };
-    HttpService::build()
+    let http = HttpService::build()
         .client_request_timeout(handshake_timeout)
         .tcp_nodelay(true)
+        .on_connect_ext(move |_: &TcpStream, connection| _ = connection.insert(knocked_at.begin_handshake()))
         .upgrade(fn_service(upgrade))
         .finish(map_config(app, |()| AppConfig::default()))
-        .tcp()
+        .tcp();
+    apply_fn_factory(http, move |stream: TcpStream, http| {
+        let admission = Arc::clone(&admission);
+        let admitted = admission.admit(stream.peer_addr().ok().map(|address| address.ip()));
+        let served = match admitted {
+            Ok(ticket) => Ok((ticket, http.call(stream))),
+            Err(refusal) => Err((refusal, stream)),
+        };
+        async move {
+            match served {
+                Ok((_ticket, served)) => served.await,
+                Err((refusal, stream)) => {
+                    admission.refuse(stream, refusal).await;
+                    Ok(())
+                }
+            }
+        }
+    })
+    .map_init_err(|_| ())
 }
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
 async fn upgrade(hub: &Hub, request: &Request, mut stream: TcpStream, early: &[u8]) {
     match accept(hub, request) {
-        Ok(accepted) => begin(hub, &accepted, stream, early),
+        Ok(accepted) => begin(hub, request, &accepted, stream, early),
         Err(problem) => {
             let _ = stream.write_all(&problem.to_response_bytes()).await;
             let _ = stream.shutdown().await;
@@ -97,7 +128,7 @@ fn accept(hub: &Hub, request: &Request) -> Result<Accepted, Problem> {
     negotiate(request.method(), request.version(), request.headers(), hub.settings())
 }
 
-fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
+fn begin(hub: &Hub, request: &Request, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
     let (worker, settings) = (hub.worker(), hub.settings());
     let link = Link::socket(stream, &accepted.terms(settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
@@ -118,5 +149,7 @@ fn begin(hub: &Hub, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
     head.push_str("\r\n");
     link.send(head.as_bytes());
     let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
-    Session::begin(worker, link, source);
+    // The connection was let in when it came; from here on it is the session that counts.
+    let ticket = hub.admission().count(request.peer_addr().map(|address| address.ip()));
+    Session::begin(worker, link, source, ticket);
 }

@@ -1,6 +1,7 @@
 //! A real server on a port of its own, and real clients: the one integration binary.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod admission;
 mod cli;
 mod doors;
 mod examples;
@@ -8,4 +9,5 @@ mod handshake;
 mod http;
 mod library;
 mod purity;
+mod slow_readers;
 mod support;

@@ -134,6 +134,23 @@ pub fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
+/// One small masked frame.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    assert!(payload.len() < 126);
+    let mut frame = vec![first, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Looks again and again, until it is so or the deadline has passed.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(std::time::Instant::now() < end, "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A client nobody here wrote, in either codec.
 pub struct Client {
     pub socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>,

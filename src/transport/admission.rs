@@ -1,0 +1,295 @@
+//! Who may come in: how many connections in all and from one address, how many handshakes at a time, how many new
+//! ones in a second. What a refused peer is told is written here too; what an admitted one does is not known.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::problem::Problem;
+use crate::clock::Clock;
+use crate::settings::Settings;
+
+/// Refused peers that are being told so. Beyond, they are hung up on without a word.
+const REFUSALS_MAX: usize = 1024;
+
+/// How long it may take to tell a peer that it is refused.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Those who are refused at the same time are told to come back in so many different seconds.
+const RETRY_AFTER_SECONDS: std::ops::Range<u64> = 2..10;
+
+/// How often the log tells of refusals.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The counts behind the limits, for all threads of a hub.
+pub(crate) struct Admission {
+    clock: Clock,
+    connections_max: usize,
+    connections_per_address_max: usize,
+    handshakes_max: usize,
+    connections: AtomicUsize,
+    handshakes: AtomicUsize,
+    refusals: AtomicUsize,
+    by_address: Mutex<HashMap<IpAddr, usize>>,
+    rate: Option<DefaultDirectRateLimiter>,
+    refused: AtomicU64,
+    logged: AtomicU64,
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admission").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+/// Which limit a newcomer would pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{max} connections are open, which is the limit")]
+    Connections { max: usize },
+    #[error("{max} connections are open from this address, which is the limit")]
+    Address { max: usize },
+    #[error("{max} handshakes are under way, which is the limit")]
+    Handshakes { max: usize },
+    #[error("more connections come in a second than the limit allows")]
+    Rate,
+}
+
+/// One connection, counted for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    admission: Arc<Admission>,
+    /// Only where addresses are limited. Boxed, because each session has one of these.
+    address: Option<Box<IpAddr>>,
+}
+
+/// One connection that has not said what it wants, counted until it has or this is dropped.
+pub(crate) struct Handshake {
+    admission: Arc<Admission>,
+    open: std::cell::Cell<bool>,
+}
+
+impl Admission {
+    pub(crate) fn new(settings: &Settings, clock: Clock) -> Arc<Self> {
+        let rate = NonZeroU32::new(settings.accepts_per_second_max);
+        Arc::new(Self {
+            clock,
+            connections_max: settings.connections_max,
+            connections_per_address_max: settings.connections_per_address_max,
+            handshakes_max: settings.handshakes_max,
+            connections: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
+            by_address: Mutex::default(),
+            rate: rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+            refused: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+        })
+    }
+
+    /// Lets a new connection in, or says which limit is in its way.
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
+        if self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max {
+            return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
+        }
+        if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
+            return Err(self.refused(Refusal::Rate));
+        }
+        let ticket = self.count(address);
+        if self.connections.load(Ordering::Relaxed) > self.connections_max {
+            return Err(self.refused(Refusal::Connections { max: self.connections_max }));
+        }
+        if ticket.of_same_address() > self.connections_per_address_max {
+            return Err(self.refused(Refusal::Address { max: self.connections_per_address_max }));
+        }
+        Ok(ticket)
+    }
+
+    /// Counts a connection that has been let in before, for its next stage of life.
+    pub(crate) fn count(self: &Arc<Self>, address: Option<IpAddr>) -> Ticket {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let address = address.filter(|_| self.connections_per_address_max > 0).map(household);
+        if let Some(address) = address {
+            *self.addresses().entry(address).or_insert(0) += 1;
+        }
+        Ticket { admission: Arc::clone(self), address: address.map(Box::new) }
+    }
+
+    /// Counts a handshake.
+    pub(crate) fn begin_handshake(self: &Arc<Self>) -> Handshake {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+        Handshake { admission: Arc::clone(self), open: std::cell::Cell::new(true) }
+    }
+
+    fn addresses(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refused(&self, refusal: Refusal) -> Refusal {
+        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.clock.now().as_millis() as u64 + 1;
+        let logged = self.logged.load(Ordering::Relaxed);
+        let due = logged == 0 || now - logged > LOG_INTERVAL.as_millis() as u64;
+        let exchanged = self.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed);
+        if due && exchanged.is_ok() {
+            log::warn!("connections refused so far: {refused}; the last because {refusal}");
+        }
+        refusal
+    }
+
+    /// What a refused peer is answered.
+    pub(crate) fn problem(&self, refusal: Refusal) -> Problem {
+        let spread = RETRY_AFTER_SECONDS.end - RETRY_AFTER_SECONDS.start;
+        let seconds = RETRY_AFTER_SECONDS.start + self.refused.load(Ordering::Relaxed) % spread;
+        Problem::unavailable(refusal.to_string(), seconds)
+    }
+
+    /// Tells a peer whose request has not been read that it is refused, and hangs up.
+    pub(crate) async fn refuse(&self, mut stream: TcpStream, refusal: Refusal) {
+        if self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX {
+            let answer = self.problem(refusal).to_response_bytes();
+            let tell = async {
+                let mut unread = [0; 512];
+                // A client that has not asked yet does not expect an answer.
+                stream.read(&mut unread).await?;
+                stream.write_all(&answer).await?;
+                stream.shutdown().await?;
+                // Hanging up on unread bytes would reset the connection and could take the answer along.
+                while stream.read(&mut unread).await? > 0 {}
+                Ok::<_, std::io::Error>(())
+            };
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, tell).await;
+        }
+        self.refusals.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What counts as one address: in IPv6 the 64 bits that a provider gives to one customer.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+impl Ticket {
+    fn of_same_address(&self) -> usize {
+        self.address
+            .as_ref()
+            .map_or(0, |address| self.admission.addresses().get(&**address).copied().unwrap_or_default())
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        let Some(address) = &self.address else { return };
+        let mut addresses = self.admission.addresses();
+        if let Some(count) = addresses.get_mut(&**address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&**address);
+            }
+        }
+    }
+}
+
+impl Handshake {
+    /// The connection has said what it wants.
+    pub(crate) fn end(&self) {
+        if self.open.replace(false) {
+            self.admission.handshakes.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(set: impl FnOnce(&mut Settings)) -> Arc<Admission> {
+        let mut settings = Settings::default();
+        set(&mut settings);
+        Admission::new(&settings, Clock::start())
+    }
+
+    fn address(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_ends() {
+        let admission = admission(|settings| settings.connections_max = 2);
+        let first = admission.admit(None).unwrap();
+        let _second = admission.admit(None).unwrap();
+        assert_eq!(admission.admit(None).unwrap_err(), Refusal::Connections { max: 2 });
+        drop(first);
+        admission.admit(None).unwrap();
+    }
+
+    #[test]
+    fn one_address_does_not_take_the_places_of_others() {
+        let admission = admission(|settings| settings.connections_per_address_max = 1);
+        let first = admission.admit(address("192.0.2.1")).unwrap();
+        let refusal = admission.admit(address("::ffff:192.0.2.1")).unwrap_err();
+        assert_eq!(refusal, Refusal::Address { max: 1 });
+        let _other = admission.admit(address("192.0.2.2")).unwrap();
+        let _host = admission.admit(address("2001:db8::1")).unwrap();
+        let refusal = admission.admit(address("2001:db8::2")).unwrap_err();
+        assert_eq!(refusal, Refusal::Address { max: 1 }, "one customer has 2^64 of them");
+        drop(first);
+        admission.admit(address("192.0.2.1")).unwrap();
+        drop((_other, _host));
+        assert!(admission.addresses().is_empty());
+    }
+
+    #[test]
+    fn a_handshake_counts_until_the_peer_has_said_what_it_wants() {
+        let admission = admission(|settings| settings.handshakes_max = 1);
+        let handshake = admission.begin_handshake();
+        assert_eq!(admission.admit(None).unwrap_err(), Refusal::Handshakes { max: 1 });
+        handshake.end();
+        admission.admit(None).unwrap();
+        drop(handshake);
+        let _next = admission.begin_handshake();
+        assert!(admission.admit(None).is_err());
+    }
+
+    #[test]
+    fn a_rate_lets_a_burst_of_one_second_in_and_no_more() {
+        let admission = admission(|settings| settings.accepts_per_second_max = 5);
+        let admitted = (0..50).filter(|_| admission.admit(None).is_ok()).count();
+        assert!((5..10).contains(&admitted), "{admitted}");
+    }
+
+    #[test]
+    fn who_is_refused_at_the_same_time_comes_back_at_different_times() {
+        let admission = admission(|settings| settings.connections_max = 0);
+        let mut answers: Vec<_> = (0..16)
+            .map(|_| {
+                let refusal = admission.admit(None).unwrap_err();
+                String::from_utf8(admission.problem(refusal).to_response_bytes()).unwrap()
+            })
+            .collect();
+        assert!(answers.iter().all(|answer| answer.contains("\r\nretry-after: ")), "{answers:?}");
+        answers.sort();
+        answers.dedup();
+        assert_eq!(answers.len(), 8);
+    }
+}
