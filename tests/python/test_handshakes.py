@@ -80,14 +80,6 @@ def test_unknown_subprotocols_are_told_ours(connect_raw: ConnectRaw, offered: st
     raw.read_end()
 
 
-def test_an_offer_to_compress_is_declined_with_grace(connect: Connect, topic: str) -> None:
-    peer = connect(JSON, compression="deflate")
-    assert peer.socket.protocol.extensions == []
-    peer.subscribe(topic)
-    peer.publish(topic, "x" * 10_000)
-    assert peer.push()["data"] == "x" * 10_000
-
-
 def test_a_get_without_an_upgrade_is_told_to_upgrade(server: Server) -> None:
     answer = server.request("GET", "/ws")
     assert answer.status == 426
