@@ -78,7 +78,7 @@ impl Default for Settings {
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * 1024 * 1024,
             stall_timeout: Duration::from_secs(30),
-            session_flight_bytes_max: 256 * 1024,
+            session_flight_bytes_max: 64 * 1024,
             local_flight_bytes_max: 4 * 1024 * 1024,
             batch_bytes_max: 1024 * 1024,
             ping_interval: Duration::from_secs(25),

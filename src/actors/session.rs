@@ -20,7 +20,7 @@ use crate::transport::link::{Link, Phase};
 use crate::transport::source::Source;
 
 /// After this much a session lets the others of its thread have their turn.
-const BYTES_PER_TURN: usize = 256 * 1024;
+const BYTES_PER_TURN: usize = 64 * 1024;
 
 /// How the server names itself.
 const SERVER: &str = concat!("topichub/", env!("CARGO_PKG_VERSION"));

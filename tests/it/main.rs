@@ -5,6 +5,7 @@ mod admission;
 mod cli;
 mod doors;
 mod examples;
+mod fairness;
 mod handshake;
 mod http;
 mod library;

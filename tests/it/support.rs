@@ -49,6 +49,10 @@ impl Server {
     }
 
     pub fn with(door: Door, settings: Settings) -> Self {
+        Self::with_workers(door, settings, 2)
+    }
+
+    pub fn with_workers(door: Door, settings: Settings, workers: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, receiver) = mpsc::channel();
@@ -57,10 +61,10 @@ impl Server {
                 let hub = Hub::start(settings).unwrap();
                 let mounted = hub.clone();
                 let server = match door {
-                    Door::A => topichub::serve(hub.clone(), listener, 2, |_| {}).unwrap(),
+                    Door::A => topichub::serve(hub.clone(), listener, workers, |_| {}).unwrap(),
                     Door::B => {
                         let app = move || App::new().configure(|app| mounted.configure(app));
-                        let server = HttpServer::new(app).workers(2).disable_signals();
+                        let server = HttpServer::new(app).workers(workers).disable_signals();
                         server.client_disconnect_timeout(Duration::ZERO).listen(listener).unwrap().run()
                     }
                 };
