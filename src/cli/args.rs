@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use topichub::protocol::Codec;
 use topichub::{Filter, Topic};
 
+use super::bench::args::{BENCH_HELP, BenchArgs};
 use super::listen;
 use super::logging;
 use super::server_url::ServerUrl;
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// Print the messages of topics, one line of JSON each
     #[command(after_help = SUBSCRIBE_HELP)]
     Subscribe(SubscribeArgs),
+    /// Load a server and measure it
+    #[command(after_help = BENCH_HELP)]
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,7 @@
 //! Sockets and topics are the library's and the connection's business.
 
 mod args;
+mod bench;
 mod config;
 mod config_error;
 mod connection;
@@ -28,6 +29,8 @@ use self::args::{Args, Command};
 enum Exit {
     /// The server, a file or this machine said no.
     Refused = 1,
+    /// What was asked for does not fit together; clap says so of the rest.
+    Usage = 2,
     /// There was no connection, or not until the end.
     NoConnection = 3,
     /// As shells count a SIGINT.
@@ -68,6 +71,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => config::check(&args.config),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,244 @@
+//! What can be said after `topichub bench`. Whether it fits together is decided in `plan`.
+
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::stamp::PAYLOAD_BYTES_MIN;
+use crate::cli::listen;
+use crate::cli::server_url::ServerUrl;
+
+/// What a server can be told at once is far below it.
+const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+pub(crate) const BENCH_HELP: &str = "\
+Without a URL it starts a server for the run, on a core of its own where there are several, and also says what the
+server spent. Every message that arrives is checked; one that is lost, doubled, out of order or altered fails the run.
+
+Examples:
+  topichub bench fanout
+      1,000 subscribers, messages one by one for 10 s
+  topichub bench fanout ws://hub.example.com --subscribers 5000 --rate 20
+      The same with another server, 20 messages a second
+  topichub bench latency --protocol mixed --deflate mixed --json > latency.json
+      Percentiles at a fixed rate, for scripts
+  topichub bench storm --subscribers 10000
+      How long until all are back after all were cut off
+
+`topichub bench SCENARIO --help` says what each can be told.
+
+Exit codes: 0 all arrived, 1 something did not or was refused, 2 wrong usage, 3 no connection or lost,
+130 interrupted (with the figures so far).";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(super) scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Scenario {
+    /// One topic with many subscribers, messages one by one
+    #[command(name = "fanout")]
+    FanOut(FanOutArgs),
+    /// One topic with many subscribers, many messages in one write
+    Burst(BurstArgs),
+    /// Many topics with 1 to 5 subscribers each, and many publishers that do not wait
+    ManyTopics(ManyTopicsArgs),
+    /// Percentiles at a fixed rate, counted from when each message was due
+    Latency(LatencyArgs),
+    /// Memory of the server for each idle connection
+    Idle(IdleArgs),
+    /// All connections are cut at once and come back
+    Storm(StormArgs),
+    /// What readers that have stopped reading do to the others
+    Slow(SlowArgs),
+}
+
+/// What every scenario can be told.
+#[derive(Debug, clap::Args)]
+pub(super) struct Common {
+    /// The server: ws://HOST:PORT or http://HOST:PORT [default: one started for the run]
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<ServerUrl>,
+    /// How messages go over the wire; mixed is every other subscriber
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = Protocols::Json)]
+    pub(super) protocol: Protocols,
+    /// Whether subscribers offer permessage-deflate; mixed is half of them
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = Deflate::Off)]
+    pub(super) deflate: Deflate,
+    /// Threads of the server that is started
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "url", value_parser = listen::parse_workers)]
+    pub(super) workers: usize,
+    /// The process of the server at URL, if it is on this machine: for its processor time and memory
+    #[arg(long, value_name = "PID", requires = "url")]
+    pub(super) pid: Option<u32>,
+    /// How long nothing may arrive before what is missing counts as lost
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub(super) timeout: Duration,
+    /// Print one JSON object with every figure instead of the table
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How long it goes on.
+#[derive(Debug, clap::Args)]
+pub(super) struct LengthArgs {
+    /// How long to publish
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub(super) duration: Duration,
+    /// How many messages to publish, in place of --duration
+    #[arg(long, value_name = "N", conflicts_with = "duration", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub(super) messages: Option<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FanOutArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections that subscribe
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// Length of each message, as JSON, in bytes
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_payload_bytes)]
+    pub(super) payload_bytes: usize,
+    #[command(flatten)]
+    pub(super) length: LengthArgs,
+    /// Messages per second [default: the next when all have the last]
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    pub(super) rate: Option<f64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BurstArgs {
+    #[command(flatten)]
+    pub(super) fan_out: FanOutArgs,
+    /// Messages in one write of the publisher
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    pub(super) burst: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ManyTopicsArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Topics; they have 1, 2, 3, 4 and 5 subscribers in turn
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) topics: u32,
+    /// Connections over which the subscriptions are spread
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// Connections that publish
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) publishers: u32,
+    /// Messages of each publisher that may wait for the server's reply
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) window: u32,
+    /// Length of each message, as JSON, in bytes
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_payload_bytes)]
+    pub(super) payload_bytes: usize,
+    #[command(flatten)]
+    pub(super) length: LengthArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LatencyArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections that subscribe
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// Length of each message, as JSON, in bytes
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_payload_bytes)]
+    pub(super) payload_bytes: usize,
+    #[command(flatten)]
+    pub(super) length: LengthArgs,
+    /// Messages per second
+    #[arg(long, value_name = "N", default_value = "50", value_parser = parse_rate)]
+    pub(super) rate: f64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct IdleArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct StormArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections, each subscribed to one topic
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// How long a connection may try to come back
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub(super) patience: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SlowArgs {
+    #[command(flatten)]
+    pub(super) common: Common,
+    /// Connections that read
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// Connections that never read [default: one for each hundred that do]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) stalled: Option<u32>,
+    /// Length of each message, as JSON, in bytes
+    #[arg(long, value_name = "N", default_value = "16384", value_parser = parse_payload_bytes)]
+    pub(super) payload_bytes: usize,
+    #[command(flatten)]
+    pub(super) length: LengthArgs,
+    /// Messages per second
+    #[arg(long, value_name = "N", default_value = "50", value_parser = parse_rate)]
+    pub(super) rate: f64,
+}
+
+/// Which subprotocols the subscribers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Protocols {
+    Json,
+    #[value(name = "msgpack")]
+    MsgPack,
+    Mixed,
+}
+
+/// Who offers permessage-deflate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Deflate {
+    Off,
+    On,
+    Mixed,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time =
+        humantime::parse_duration(text).map_err(|_| "a time is such as 500ms, 10s or 2m".to_owned())?;
+    let possible = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+    if possible.contains(&time) { Ok(time) } else { Err("1ms to 1day are possible".to_owned()) }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.001..=1_000_000.0).contains(&rate) {
+        Ok(rate)
+    } else {
+        Err("a rate is 0.001 to 1000000".to_owned())
+    }
+}
+
+fn parse_payload_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    if (PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!(
+            "{PAYLOAD_BYTES_MIN} to {PAYLOAD_BYTES_MAX} bytes are possible: a message carries its number and its time"
+        ))
+    }
+}

@@ -1,0 +1,220 @@
+//! `many-topics`: many topics with few subscribers each, and publishers that keep a window of messages on their way.
+//! Connections and books are the stage's.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use hdrhistogram::Histogram;
+use tokio::time::interval;
+use topichub::protocol::{CommandId, Reply, ServerMessage};
+
+use super::bar::Bar;
+use super::error::{BenchError, PeerError};
+use super::gauge::Gauge;
+use super::ledger::{Subscriptions, histogram};
+use super::outcome::{Outcome, everybody_has_it};
+use super::peer::{Peer, Wish};
+use super::plan::Length;
+use super::publisher::{feed, left};
+use super::readers::Run;
+use super::report::{Report, number};
+use super::stage::Stage;
+
+/// Topics have 1 to so many subscribers, in turn.
+const SUBSCRIBERS_MAX: usize = 5;
+
+/// From one look at the whole to the next.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What all publishers share.
+struct Floor {
+    run: Rc<Run>,
+    began: u64,
+    length: Length,
+    window: usize,
+    published: Cell<u64>,
+    replies: Cell<u64>,
+    /// From when a message was written to its `published`, in nanoseconds.
+    latency: RefCell<Histogram<u64>>,
+}
+
+/// Many topics at once.
+pub(super) async fn run(
+    stage: &Stage<'_>,
+    topics: u32,
+    publishers: usize,
+    window: usize,
+) -> Result<Report, BenchError> {
+    let Stage { plan, target, stop, .. } = *stage;
+    let subscriptions = spread(stage, topics)?;
+    let mut peers = open_publishers(stage, publishers).await?;
+    let needed = subscriptions.of_seats.iter().map(Vec::len).max().unwrap_or(0);
+    let max =
+        peers.iter().filter_map(|peer| peer.welcome.as_ref()).map(|it| it.limits.topics_per_session).min();
+    if let Some(max) = max.filter(|max| needed as u64 > *max) {
+        return Err(BenchError::TooManySubscriptions { needed, max });
+    }
+    let run = stage.run(&subscriptions)?;
+    let audience = stage.open(&run, &stage.filters(&subscriptions)).await?;
+
+    let gauge = Gauge::start(target, &run)?;
+    let floor = Floor {
+        run: Rc::clone(&run),
+        began: run.now(),
+        length: plan.length,
+        window,
+        published: Cell::new(0),
+        replies: Cell::new(0),
+        latency: RefCell::new(histogram()?),
+    };
+    let mut outcome = publish(stage, &floor, &mut peers, topics).await?;
+    if outcome == Outcome::Complete {
+        outcome = everybody_has_it(&run, stop, plan.timeout).await;
+    }
+    let figures = gauge.stop(&run)?;
+    outcome = audience.farewell(outcome, stop, plan.timeout).await;
+
+    let mut report = Report::new(plan, target, audience.server.as_deref());
+    let count: usize = subscriptions.of_seats.iter().map(Vec::len).sum();
+    report.value("topics", topics);
+    report.value("subscriptions", count);
+    report.value("publishers", publishers);
+    report.value("window_messages", window);
+    report.row("topics", format!("{} with {} subscriptions", number(topics.into()), number(count as u64)));
+    report.row(
+        "published",
+        format!("by {publishers} connections, each with up to {window} messages on their way"),
+    );
+    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
+    report.add_counts(&figures);
+    report.add_latency("publish_reply", "reply to publish", &floor.latency.borrow());
+    report.add_latency("latency", "latency", &figures.measured.latency);
+    report.add_cpu(&figures, "deliveries", figures.measured.deliveries);
+    report.add_memory(&[
+        ("before", "before", stage.bytes_before),
+        ("after", "with all connections", figures.server_bytes),
+    ]);
+    let mut ledger = run.ledger.borrow_mut();
+    if outcome != Outcome::Interrupted {
+        ledger.close();
+        let unanswered = floor.published.get() - floor.replies.get();
+        if unanswered > 0 {
+            ledger.faults.unexpected += unanswered;
+            ledger.faults.tell(|| format!("{unanswered} messages that were published had no reply"));
+        }
+    }
+    report.conclude(&ledger.faults, outcome);
+    Ok(report)
+}
+
+/// Gives the topics 1 to 5 subscribers each, and the subscribers equally many topics.
+fn spread(stage: &Stage<'_>, topics: u32) -> Result<Subscriptions, BenchError> {
+    let seats = stage.plan.subscribers;
+    let mut of_seats = vec![Vec::new(); seats];
+    let mut seat = 0;
+    for topic in 0..topics {
+        for _ in 0..(1 + topic as usize % SUBSCRIBERS_MAX).min(seats) {
+            of_seats[seat].push(topic);
+            seat = (seat + 1) % seats;
+        }
+    }
+    let topics = (0..topics).map(|topic| stage.topic(topic)).collect::<Result<_, _>>()?;
+    Ok(Subscriptions { topics, of_seats })
+}
+
+async fn open_publishers(stage: &Stage<'_>, count: usize) -> Result<Vec<Peer>, BenchError> {
+    let mut peers = Vec::with_capacity(count);
+    for number in 0..count {
+        let peer = Peer::open(stage.target, Wish::plain(stage.plan.publisher_codec())).await;
+        peers.push(peer.map_err(|error| error.of(format!("publisher {number}"), &stage.target.url))?);
+        if stage.stop.is_asked() {
+            return Err(BenchError::Interrupted);
+        }
+    }
+    Ok(peers)
+}
+
+/// All of them at once, until the plan is fulfilled or there is no use in going on.
+async fn publish(
+    stage: &Stage<'_>,
+    floor: &Floor,
+    peers: &mut [Peer],
+    topics: u32,
+) -> Result<Outcome, BenchError> {
+    let Stage { plan, target, stop, .. } = *stage;
+    let bar = Bar::of_length("publishing", plan.length);
+    let step = peers.len();
+    let publishers = peers.iter_mut().enumerate().map(async |(number, peer)| {
+        let mut own = (0..topics).skip(number).step_by(step).cycle();
+        let who = || format!("publisher {number}");
+        publish_to(floor, peer, &mut own, &|error| error.of(who(), &target.url)).await
+    });
+    let mut publishers = Box::pin(try_join_all(publishers));
+    let mut look = interval(LOOK);
+    let (mut before, mut quiet) = (0, Duration::ZERO);
+    loop {
+        tokio::select! {
+            done = &mut publishers => return done.map(|_| Outcome::Complete),
+            () = stop.asked() => return Ok(Outcome::Interrupted),
+            _ = look.tick() => {
+                let ledger = floor.run.ledger.borrow();
+                if ledger.is_broken() {
+                    return Ok(Outcome::Broken);
+                }
+                let elapsed = Duration::from_nanos(floor.run.now() - floor.began);
+                bar.set_published(plan.length, elapsed, floor.published.get(), ledger.measured.deliveries);
+                let moved = floor.replies.get() + ledger.progress();
+                quiet = if moved == before { quiet + LOOK } else { Duration::ZERO };
+                before = moved;
+                if quiet > plan.timeout {
+                    return Ok(Outcome::GaveUp);
+                }
+            }
+        }
+    }
+}
+
+/// One publisher: as many messages on their way as the window allows, to its topics in turn.
+async fn publish_to(
+    floor: &Floor,
+    peer: &mut Peer,
+    topics: &mut impl Iterator<Item = u32>,
+    lost: &impl Fn(PeerError) -> BenchError,
+) -> Result<(), BenchError> {
+    let mut waiting = BTreeMap::new();
+    let mut id = 0;
+    loop {
+        let now = floor.run.now();
+        while waiting.len() < floor.window && left(floor.length, floor.published.get(), now - floor.began) > 0
+        {
+            let Some(topic) = topics.next() else { break };
+            feed(peer, &mut floor.run.ledger.borrow_mut(), topic, now, Some(CommandId::Integer(id)))?;
+            waiting.insert(id, now);
+            floor.published.set(floor.published.get() + 1);
+            id += 1;
+        }
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        peer.flush().await.map_err(lost)?;
+        // One reply is waited for; all that came with it are taken too, so that the next write is a long one.
+        loop {
+            match peer.next().await.map_err(lost)? {
+                ServerMessage::Reply(Reply::Published { id: CommandId::Integer(id), .. }) => {
+                    if let Some(written) = waiting.remove(&id) {
+                        floor.replies.set(floor.replies.get() + 1);
+                        floor.latency.borrow_mut().saturating_record(floor.run.now() - written);
+                    }
+                }
+                ServerMessage::Reply(Reply::Error(error)) => return Err(lost(PeerError::Command(error))),
+                _ => {}
+            }
+            if peer.unread.is_empty() || waiting.is_empty() {
+                break;
+            }
+        }
+    }
+}

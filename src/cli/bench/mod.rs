@@ -1,0 +1,77 @@
+//! `topichub bench`: load of the kinds that brokers meet, and what comes of it. A plan is checked, connections are
+//! opened, something is measured, a report is printed; each has a file of its own and knows only what comes before it.
+
+pub(super) mod args;
+mod bar;
+mod error;
+mod fan_out;
+mod faults;
+mod gauge;
+mod idle;
+mod ledger;
+mod machine;
+mod many_topics;
+mod outcome;
+mod pace;
+mod peer;
+mod plan;
+mod process;
+mod publisher;
+mod readers;
+mod report;
+mod response;
+mod server;
+mod slow;
+mod stage;
+mod stamp;
+mod stop;
+mod storm;
+mod target;
+
+use self::args::BenchArgs;
+use self::error::BenchError;
+use self::outcome::Outcome;
+use self::plan::{Load, Plan};
+use self::report::Report;
+use self::stage::Stage;
+use self::stop::Stop;
+use self::target::Target;
+use super::{Exit, Failure};
+
+/// `topichub bench`.
+pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
+    let plan = Plan::of(args.scenario)?;
+    machine::make_room(&plan)?;
+    let report = actix_rt::System::new().block_on(bench(&plan))?;
+    if let Err(error) = report.print() {
+        return Err(Failure {
+            exit: Exit::Refused,
+            text: format!("error: cannot write to standard output: {error}"),
+        });
+    }
+    match report.outcome {
+        Outcome::Interrupted => {
+            Err(Failure { exit: Exit::Interrupted, text: "error: interrupted".to_owned() })
+        }
+        _ if report.is_sound => Ok(()),
+        _ => Err(Failure {
+            exit: Exit::Refused,
+            text: "error: not every message arrived as it was published".to_owned(),
+        }),
+    }
+}
+
+async fn bench(plan: &Plan) -> Result<Report, BenchError> {
+    let stop = Stop::listen()?;
+    let target = Target::of(plan).await?;
+    let stage = Stage::new(plan, &target, &stop);
+    match plan.load {
+        Load::FanOut { burst, rate } => fan_out::run(&stage, burst, rate).await,
+        Load::ManyTopics { topics, publishers, window } => {
+            many_topics::run(&stage, topics, publishers, window).await
+        }
+        Load::Idle => idle::run(&stage).await,
+        Load::Storm { patience } => storm::run(&stage, patience).await,
+        Load::Slow { stalled, rate } => slow::run(&stage, stalled, rate).await,
+    }
+}

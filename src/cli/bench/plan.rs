@@ -1,0 +1,199 @@
+//! What a run is to do: the arguments, checked against each other and against what this machine allows.
+//! Nothing is opened or started here.
+
+use std::time::Duration;
+
+use topichub::protocol::Codec;
+
+use super::args::{Common, Deflate, LengthArgs, Protocols, Scenario};
+use super::error::BenchError;
+use crate::cli::server_url::ServerUrl;
+
+/// What a run is to do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) scenario: &'static str,
+    /// A server is started if there is none.
+    pub(super) url: Option<ServerUrl>,
+    pub(super) pid: Option<u32>,
+    pub(super) workers: usize,
+    pub(super) subscribers: usize,
+    pub(super) protocol: Protocols,
+    pub(super) deflate: Deflate,
+    pub(super) timeout: Duration,
+    pub(super) json: bool,
+    pub(super) payload_bytes: usize,
+    pub(super) length: Length,
+    pub(super) load: Load,
+}
+
+/// When publishing ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    Time(Duration),
+    Messages(u64),
+}
+
+/// What is done with the connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    /// One topic. Without a rate the next burst comes when all have the last.
+    FanOut {
+        burst: u64,
+        rate: Option<f64>,
+    },
+    ManyTopics {
+        topics: u32,
+        publishers: usize,
+        window: usize,
+    },
+    Idle,
+    Storm {
+        patience: Duration,
+    },
+    Slow {
+        stalled: usize,
+        rate: f64,
+    },
+}
+
+/// Payloads of scenarios that publish only to see whether all are there.
+const PROBE_BYTES: usize = 128;
+
+impl Plan {
+    /// Checks what clap cannot.
+    pub(super) fn of(scenario: Scenario) -> Result<Self, BenchError> {
+        let few = Length::Messages(1);
+        let plan = match scenario {
+            Scenario::FanOut(args) => {
+                let load = Load::FanOut { burst: 1, rate: args.rate };
+                Self::new("fanout", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
+            }
+            Scenario::Burst(args) => {
+                let load = Load::FanOut { burst: u64::from(args.burst), rate: args.fan_out.rate };
+                let args = args.fan_out;
+                Self::new("burst", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
+            }
+            Scenario::ManyTopics(args) => {
+                let (publishers, window) = (args.publishers as usize, args.window as usize);
+                let load = Load::ManyTopics { topics: args.topics, publishers, window };
+                Self::new("many-topics", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
+            }
+            Scenario::Latency(args) => {
+                let load = Load::FanOut { burst: 1, rate: Some(args.rate) };
+                Self::new("latency", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
+            }
+            Scenario::Idle(args) => {
+                Self::new("idle", args.common, args.subscribers, Load::Idle).publishing(PROBE_BYTES, few)
+            }
+            Scenario::Storm(args) => {
+                let load = Load::Storm { patience: args.patience };
+                Self::new("storm", args.common, args.subscribers, load).publishing(PROBE_BYTES, few)
+            }
+            Scenario::Slow(args) => {
+                let stalled = args.stalled.unwrap_or(args.subscribers.div_ceil(100)) as usize;
+                let load = Load::Slow { stalled, rate: args.rate };
+                Self::new("slow", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
+            }
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn new(scenario: &'static str, common: Common, subscribers: u32, load: Load) -> Self {
+        let Common { url, protocol, deflate, workers, pid, timeout, json } = common;
+        Self {
+            scenario,
+            url,
+            pid,
+            workers,
+            subscribers: subscribers as usize,
+            protocol,
+            deflate,
+            timeout,
+            json,
+            payload_bytes: PROBE_BYTES,
+            length: Length::Messages(1),
+            load,
+        }
+    }
+
+    fn publishing(self, payload_bytes: usize, length: Length) -> Self {
+        Self { payload_bytes, length, ..self }
+    }
+
+    fn check(&self) -> Result<(), BenchError> {
+        if self.url.as_ref().is_some_and(|url| url.uri().scheme_str() == Some("wss")) {
+            return Err(BenchError::Tls);
+        }
+        if matches!(self.load, Load::Idle) && self.url.is_some() && self.pid.is_none() {
+            return Err(BenchError::NoPid);
+        }
+        match (self.load, self.length) {
+            (Load::FanOut { rate: Some(rate), burst }, Length::Time(duration))
+                if duration.as_secs_f64() * rate < burst as f64 =>
+            {
+                Err(BenchError::NothingDue { rate, burst, duration })
+            }
+            (Load::Slow { rate, .. }, Length::Time(duration)) if duration.as_secs_f64() * rate < 1.0 => {
+                Err(BenchError::NothingDue { rate, burst: 1, duration })
+            }
+            (Load::ManyTopics { topics, publishers, .. }, _) if (topics as usize) < publishers => {
+                Err(BenchError::FewTopics { topics, publishers })
+            }
+            (Load::FanOut { burst, .. }, Length::Messages(messages)) if messages < burst => {
+                Err(BenchError::ShorterThanBurst { messages, burst })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// How many connections there are at most at one time.
+    pub(super) fn connections(&self) -> usize {
+        self.subscribers
+            + match self.load {
+                Load::FanOut { .. } | Load::Storm { .. } => 1,
+                Load::ManyTopics { publishers, .. } => publishers,
+                Load::Idle => 0,
+                Load::Slow { stalled, .. } => stalled + 1,
+            }
+    }
+
+    /// What the subscriber of this number speaks.
+    pub(super) fn codec(&self, subscriber: usize) -> Codec {
+        match self.protocol {
+            Protocols::Json => Codec::Json,
+            Protocols::MsgPack => Codec::MsgPack,
+            Protocols::Mixed if subscriber.is_multiple_of(2) => Codec::Json,
+            Protocols::Mixed => Codec::MsgPack,
+        }
+    }
+
+    /// Whether the subscriber of this number offers compression: with both mixed, every combination occurs.
+    pub(super) fn offers_deflate(&self, subscriber: usize) -> bool {
+        match self.deflate {
+            Deflate::Off => false,
+            Deflate::On => true,
+            Deflate::Mixed => (subscriber / 2).is_multiple_of(2),
+        }
+    }
+
+    /// What publishers speak.
+    pub(super) fn publisher_codec(&self) -> Codec {
+        match self.protocol {
+            Protocols::MsgPack => Codec::MsgPack,
+            Protocols::Json | Protocols::Mixed => Codec::Json,
+        }
+    }
+}
+
+impl From<LengthArgs> for Length {
+    fn from(args: LengthArgs) -> Self {
+        args.messages.map_or(Self::Time(args.duration), Self::Messages)
+    }
+}

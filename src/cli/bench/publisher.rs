@@ -1,0 +1,211 @@
+//! The connection that publishes to one topic, one by one or in bursts, in turn with its subscribers or at a rate.
+//! Who gets it, and what of it is measured, is not decided here.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use topichub::protocol::{Command, CommandId, Operation, Publish, Reply, ServerMessage};
+
+use super::bar::Bar;
+use super::error::{BenchError, PeerError};
+use super::ledger::Ledger;
+use super::outcome::{Outcome, everybody_has_it};
+use super::pace::Pace;
+use super::peer::{Peer, Wish};
+use super::plan::{Length, Plan};
+use super::readers::Run;
+use super::stop::Stop;
+use super::target::Target;
+
+/// Who publishes.
+pub(super) struct Publisher<'a> {
+    peer: Peer,
+    run: Rc<Run>,
+    target: &'a Target,
+    stop: &'a Stop,
+    timeout: Duration,
+}
+
+impl<'a> Publisher<'a> {
+    pub(super) async fn open(
+        plan: &Plan,
+        target: &'a Target,
+        run: Rc<Run>,
+        stop: &'a Stop,
+    ) -> Result<Self, BenchError> {
+        let opening = Peer::open(target, Wish::plain(plan.publisher_codec()));
+        let peer = opening.await.map_err(|error| error.of("the publisher", &target.url))?;
+        Ok(Self { peer, run, target, stop, timeout: plan.timeout })
+    }
+
+    /// Messages one by one before anything is measured: at first TCP acknowledges every segment at once, which the
+    /// server pays for on a loopback interface.
+    pub(super) async fn warm_up(&mut self, messages: u64) -> Result<Outcome, BenchError> {
+        for _ in 0..messages {
+            self.write(1, self.run.now())?;
+            self.flush().await?;
+            match self.everybody_has_it().await? {
+                Outcome::Complete => {}
+                other => return Ok(other),
+            }
+        }
+        Ok(Outcome::Complete)
+    }
+
+    /// The next burst when all have the last, or at `rate` messages per second.
+    pub(super) async fn publish(
+        &mut self,
+        burst: u64,
+        rate: Option<f64>,
+        length: Length,
+        bar: &Bar,
+    ) -> Result<Outcome, BenchError> {
+        let outcome = match rate {
+            Some(rate) => self.publish_at(rate, burst, length, bar).await?,
+            None => self.publish_in_turn(burst, length, bar).await?,
+        };
+        match outcome {
+            Outcome::Complete => self.everybody_has_it().await,
+            other => Ok(other),
+        }
+    }
+
+    async fn publish_in_turn(
+        &mut self,
+        burst: u64,
+        length: Length,
+        bar: &Bar,
+    ) -> Result<Outcome, BenchError> {
+        let (began, mut published) = (self.run.now(), 0);
+        loop {
+            let now = self.run.now();
+            let left = left(length, published, now - began);
+            if left == 0 {
+                return Ok(Outcome::Complete);
+            }
+            let burst = burst.min(left);
+            self.write(burst, now)?;
+            published += burst;
+            self.flush().await?;
+            match self.everybody_has_it().await? {
+                Outcome::Complete => self.show(bar, length, began, published),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    async fn publish_at(
+        &mut self,
+        rate: f64,
+        burst: u64,
+        length: Length,
+        bar: &Bar,
+    ) -> Result<Outcome, BenchError> {
+        let began = self.run.now();
+        let pace = Pace::start(burst as f64 / rate, began, self.run.at(began));
+        let (mut published, mut bursts) = (0, 0);
+        loop {
+            let now = self.run.now();
+            while pace.due(bursts) <= now {
+                // The time counts from when it was due: what is late because we were late is late.
+                let due = pace.due(bursts);
+                let left = left(length, published, due - began);
+                if left == 0 {
+                    self.flush().await?;
+                    return Ok(Outcome::Complete);
+                }
+                self.write(burst.min(left), due)?;
+                published += burst.min(left);
+                bursts += 1;
+            }
+            self.flush().await?;
+            self.show(bar, length, began, published);
+            loop {
+                tokio::select! {
+                    () = pace.tick() => break,
+                    message = self.peer.next() => self.take(message)?,
+                    () = self.stop.asked() => return Ok(Outcome::Interrupted),
+                }
+            }
+            if self.run.ledger.borrow().is_broken() {
+                return Ok(Outcome::Broken);
+            }
+        }
+    }
+
+    fn show(&self, bar: &Bar, length: Length, began: u64, published: u64) {
+        let elapsed = Duration::from_nanos(self.run.now() - began);
+        bar.set_published(length, elapsed, published, self.run.ledger.borrow().measured.deliveries);
+    }
+
+    fn write(&mut self, messages: u64, due: u64) -> Result<(), BenchError> {
+        let mut ledger = self.run.ledger.borrow_mut();
+        for _ in 0..messages {
+            feed(&mut self.peer, &mut ledger, 0, due, None)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is written, also to a server that takes it slowly; a signal ends the wait.
+    async fn flush(&mut self) -> Result<(), BenchError> {
+        tokio::select! {
+            flushed = self.peer.flush() => match flushed {
+                Ok(()) => Ok(()),
+                // What the server said before is still to be read.
+                Err(PeerError::Lost(_)) => Ok(()),
+                Err(error) => Err(error.of("the publisher", &self.target.url)),
+            },
+            () = self.stop.asked() => Ok(()),
+        }
+    }
+
+    /// Until every subscriber has everything that was published; what the server says to us meanwhile is read.
+    async fn everybody_has_it(&mut self) -> Result<Outcome, BenchError> {
+        let run = Rc::clone(&self.run);
+        let mut having = pin!(everybody_has_it(&run, self.stop, self.timeout));
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut having => return Ok(outcome),
+                message = self.peer.next() => self.take(message)?,
+            }
+        }
+    }
+
+    fn take(&mut self, message: Result<ServerMessage, PeerError>) -> Result<(), BenchError> {
+        match message {
+            Ok(ServerMessage::Reply(Reply::Error(error))) => {
+                Err(PeerError::Command(error).of("the publisher", &self.target.url))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.of("the publisher", &self.target.url)),
+        }
+    }
+}
+
+/// Writes down the next message of a topic.
+pub(super) fn feed(
+    peer: &mut Peer,
+    ledger: &mut Ledger,
+    topic: u32,
+    due: u64,
+    id: Option<CommandId>,
+) -> Result<(), BenchError> {
+    let (topic, payload) = ledger.publish(topic, due)?;
+    let bytes = payload.as_bytes().len();
+    let len = peer.feed(&Command { id, operation: Operation::Publish(Publish { topic, payload }) });
+    match peer.welcome.as_ref().map(|welcome| welcome.limits.message_bytes) {
+        Some(max) if len as u64 > max => Err(BenchError::TooLong { payload: bytes, len, max }),
+        _ => Ok(()),
+    }
+}
+
+/// How many messages may still be published.
+pub(super) fn left(length: Length, published: u64, elapsed: u64) -> u64 {
+    match length {
+        Length::Messages(messages) => messages.saturating_sub(published),
+        Length::Time(duration) if u128::from(elapsed) < duration.as_nanos() => u64::MAX,
+        Length::Time(_) => 0,
+    }
+}

@@ -1,0 +1,170 @@
+//! `storm`: every connection is cut at once, as when a network fails, and all come back at once.
+//! Backing off is what clients do on their own; it is part of what is measured.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, timeout_at};
+use topichub::Filter;
+
+use super::bar::Bar;
+use super::error::{BenchError, PeerError};
+use super::gauge::Gauge;
+use super::ledger::histogram;
+use super::outcome::Outcome;
+use super::peer::Peer;
+use super::process::Process;
+use super::publisher::Publisher;
+use super::readers::Readers;
+use super::report::{Report, number};
+use super::stage::Stage;
+
+/// How long a client waits after its first failure; each time twice as long, up to the other.
+const BACK_OFF_MIN: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
+
+/// How one client has come back, or not.
+struct Return {
+    subscriber: usize,
+    peer: Option<Peer>,
+    took: Duration,
+    /// Times the server said 503.
+    refused: u64,
+    /// Times it went wrong otherwise, and how the last time.
+    failed: u64,
+    last: Option<PeerError>,
+}
+
+/// Cut, and back.
+pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report, BenchError> {
+    let Stage { plan, target, stop, .. } = *stage;
+    let subscriptions = stage.one_topic()?;
+    let run = stage.run(&subscriptions)?;
+    let filters = stage.filters(&subscriptions);
+    let mut audience = stage.open(&run, &filters).await?;
+    let mut publisher = Publisher::open(plan, target, Rc::clone(&run), stop).await?;
+    let mut outcome = publisher.warm_up(1).await?;
+    let connected = target.process.and_then(Process::resident_bytes);
+
+    let gauge = Gauge::start(target, &run)?;
+    let cut_at = Instant::now();
+    audience.readers = Readers::new(Rc::clone(&run)); // drops the others, and their sockets with them
+    let bar = Bar::new("coming back", plan.subscribers as u64);
+    let mut returning: FuturesUnordered<_> = (0..plan.subscribers)
+        .map(|number| come_back(stage, number, &filters[number], cut_at, patience))
+        .collect();
+    let (mut latency, mut refused, mut failed, mut away) = (histogram()?, 0, 0, 0);
+    while outcome == Outcome::Complete {
+        let returned = tokio::select! {
+            returned = returning.next() => returned,
+            () = stop.asked() => { outcome = Outcome::Interrupted; None }
+        };
+        let Some(Return { subscriber, peer, took, refused: busy, failed: lost, last }) = returned else {
+            break;
+        };
+        refused += busy;
+        failed += lost;
+        match peer {
+            Some(peer) => {
+                latency.saturating_record(took.as_nanos() as u64);
+                audience.readers.add(subscriber, peer);
+                bar.set(audience.readers.len());
+            }
+            None => {
+                away += 1;
+                let why = last.map_or("no answer".to_owned(), |error| error.to_string());
+                run.ledger.borrow_mut().disconnected(&format!("subscriber {subscriber}"), &why);
+            }
+        }
+    }
+    drop((returning, bar));
+    let back = cut_at.elapsed();
+    let figures = gauge.stop(&run)?;
+    // Whoever says that he is subscribed gets the next message.
+    if outcome == Outcome::Complete && away == 0 {
+        outcome = publisher.warm_up(1).await?;
+    }
+    outcome = audience.farewell(outcome, stop, plan.timeout).await;
+
+    let mut report = Report::new(plan, target, audience.server.as_deref());
+    let returned = audience.readers.len();
+    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
+    report.value("came_back_connections", returned);
+    report.value("came_back_s", back.as_secs_f64());
+    report.value("came_back_connections_per_s", returned as f64 / back.as_secs_f64());
+    report.value("refused_attempts", refused);
+    report.value("failed_attempts", failed);
+    let rate = (returned as f64 / back.as_secs_f64()) as u64;
+    report.row(
+        "came back",
+        format!(
+            "{} of {}, subscribed again within {:.2} s ({} /s)",
+            number(returned as u64),
+            number(plan.subscribers as u64),
+            back.as_secs_f64(),
+            number(rate)
+        ),
+    );
+    report
+        .row("attempts", format!("{refused} refused by the server (503), {failed} failed, all tried again"));
+    report.add_latency("came_back", "until subscribed", &latency);
+    report.add_cpu(&figures, "connections", returned as u64);
+    report.add_memory(&[
+        ("before", "before", stage.bytes_before),
+        ("connected", "connected", connected),
+        ("after", "after the storm", figures.server_bytes),
+    ]);
+    let mut ledger = run.ledger.borrow_mut();
+    if outcome != Outcome::Interrupted && away == 0 {
+        ledger.close();
+    }
+    report.conclude(&ledger.faults, outcome);
+    Ok(report)
+}
+
+/// One client: tries until it is subscribed again or its patience is over.
+async fn come_back(
+    stage: &Stage<'_>,
+    subscriber: usize,
+    filters: &[Filter],
+    cut_at: Instant,
+    patience: Duration,
+) -> Return {
+    let mut returned =
+        Return { subscriber, peer: None, took: Duration::ZERO, refused: 0, failed: 0, last: None };
+    let mut back_off = BACK_OFF_MIN;
+    let trying = async {
+        loop {
+            let attempt = async {
+                let mut peer = Peer::open(stage.target, stage.wish(subscriber)).await?;
+                peer.subscribe(filters).await?;
+                Ok(peer)
+            };
+            let wait = match attempt.await {
+                Ok(peer) => {
+                    returned.peer = Some(peer);
+                    return;
+                }
+                Err(PeerError::Busy { after, why }) => {
+                    returned.refused += 1;
+                    returned.last = Some(PeerError::Busy { after, why });
+                    after.unwrap_or(back_off)
+                }
+                Err(error) => {
+                    returned.failed += 1;
+                    returned.last = Some(error);
+                    back_off
+                }
+            };
+            // Not all at the same time again: up to half as long again, by number.
+            let jitter = wait.mul_f64((subscriber % 101) as f64 / 202.0);
+            sleep(wait + jitter).await;
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    };
+    let _ = timeout_at(cut_at + patience, trying).await;
+    returned.took = cut_at.elapsed();
+    returned
+}
