@@ -10,26 +10,26 @@ use std::time::Duration;
 use crate::support::DEADLINE;
 
 /// A run of the command. Killed when dropped.
-struct Run {
-    child: Child,
+pub(crate) struct Run {
+    pub(crate) child: Child,
     input: Option<ChildStdin>,
     output: Option<Receiver<String>>,
     errors: Receiver<String>,
 }
 
 /// How a run has ended.
-struct Ended {
-    code: i32,
-    output: Vec<String>,
-    errors: Vec<String>,
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) output: Vec<String>,
+    pub(crate) errors: Vec<String>,
 }
 
 impl Run {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::of(topichub(arguments))
     }
 
-    fn of(mut command: Command) -> Self {
+    pub(crate) fn of(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let input = child.stdin.take();
@@ -43,12 +43,12 @@ impl Run {
     }
 
     /// The next line on standard output.
-    fn output(&self) -> String {
+    pub(crate) fn output(&self) -> String {
         self.output.as_ref().unwrap().recv_timeout(DEADLINE).expect("a line of output")
     }
 
     /// The next line on standard error that holds this text.
-    fn error_with(&self, text: &str) -> String {
+    pub(crate) fn error_with(&self, text: &str) -> String {
         loop {
             let line =
                 self.errors.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no error line with {text:?}"));
@@ -64,7 +64,7 @@ impl Run {
     }
 
     /// Waits for the end, with nothing more on standard input.
-    fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         self.input.take();
         let drain = |lines: &Receiver<String>| {
             let mut all = Vec::new();
@@ -92,7 +92,7 @@ impl Drop for Run {
 
 impl Ended {
     /// Everything that was said, for snapshots.
-    fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let Self { code, output, errors } = self;
         let section = |name: &str, lines: &[String]| {
             let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -103,7 +103,7 @@ impl Ended {
 }
 
 /// The binary, untouched by the environment of the tests.
-fn topichub(arguments: &[&str]) -> Command {
+pub(crate) fn topichub(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_topichub"));
     for name in [
         "TOPICHUB_LISTEN",
@@ -141,14 +141,14 @@ fn directory(name: &str) -> PathBuf {
 }
 
 /// A server on a port of its own.
-struct Server {
-    run: Run,
-    address: String,
+pub(crate) struct Server {
+    pub(crate) run: Run,
+    pub(crate) address: String,
     started: String,
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::of(topichub(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat()))
     }
 
@@ -159,11 +159,11 @@ impl Server {
         Self { run, address, started }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("ws://{}", self.address)
     }
 
-    fn subscribe(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn subscribe(&self, arguments: &[&str]) -> Run {
         let run = Run::start(&[&["subscribe", &self.url()], arguments].concat());
         run.error_with("subscribed to ");
         run
@@ -189,7 +189,7 @@ impl Server {
 
 /// Compares with the file of this name in `snapshots/`, but for what differs from run to run.
 #[track_caller]
-fn snapshot(name: &str, text: &str) {
+pub(crate) fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"127\.0\.0\.1:[1-9]\d{4}", "127.0.0.1:[port]");
     settings.add_filter(r"topichub \d+\.\d+\.\d+", "topichub [version]");
@@ -198,7 +198,7 @@ fn snapshot(name: &str, text: &str) {
 
 /// What several runs have said, under a title each.
 #[track_caller]
-fn snapshots(name: &str, runs: Vec<(&str, Run)>) {
+pub(crate) fn snapshots(name: &str, runs: Vec<(&str, Run)>) {
     let tell = |(title, run): (&str, Run)| format!("=== {title}\n{}\n\n", run.end().told());
     snapshot(name, &runs.into_iter().map(tell).collect::<String>());
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod admission;
+mod bench;
+mod broken_server;
 mod cli;
 mod doors;
 mod examples;

@@ -12,8 +12,9 @@ use crate::cli::server_url::ServerUrl;
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 pub(crate) const BENCH_HELP: &str = "\
-Without a URL it starts a server for the run, on a core of its own where there are several, and also says what the
-server spent. Every message that arrives is checked; one that is lost, doubled, out of order or altered fails the run.
+Without a URL it starts a server for the run, on a core of its own where there are several, and
+also says what the server spent. Every message that arrives is checked; one that is lost, doubled,
+out of order or altered fails the run.
 
 Examples:
   topichub bench fanout
@@ -27,8 +28,8 @@ Examples:
 
 `topichub bench SCENARIO --help` says what each can be told.
 
-Exit codes: 0 all arrived, 1 something did not or was refused, 2 wrong usage, 3 no connection or lost,
-130 interrupted (with the figures so far).";
+Exit codes: 0 all arrived, 1 something did not or was refused, 2 wrong usage, 3 no connection or
+lost, 130 interrupted (with the figures so far).";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
@@ -94,8 +95,6 @@ pub(super) struct LengthArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FanOutArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Connections that subscribe
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,
@@ -107,21 +106,21 @@ pub(super) struct FanOutArgs {
     /// Messages per second [default: the next when all have the last]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct BurstArgs {
-    #[command(flatten)]
-    pub(super) fan_out: FanOutArgs,
     /// Messages in one write of the publisher
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(2..=10_000))]
     pub(super) burst: u32,
+    #[command(flatten)]
+    pub(super) fan_out: FanOutArgs,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ManyTopicsArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Topics; they have 1, 2, 3, 4 and 5 subscribers in turn
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) topics: u32,
@@ -139,12 +138,12 @@ pub(super) struct ManyTopicsArgs {
     pub(super) payload_bytes: usize,
     #[command(flatten)]
     pub(super) length: LengthArgs,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct LatencyArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Connections that subscribe
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,
@@ -156,33 +155,33 @@ pub(super) struct LatencyArgs {
     /// Messages per second
     #[arg(long, value_name = "N", default_value = "50", value_parser = parse_rate)]
     pub(super) rate: f64,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct IdleArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Connections
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StormArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Connections, each subscribed to one topic
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,
     /// How long a connection may try to come back
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub(super) patience: Duration,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SlowArgs {
-    #[command(flatten)]
-    pub(super) common: Common,
     /// Connections that read
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,
@@ -197,6 +196,8 @@ pub(super) struct SlowArgs {
     /// Messages per second
     #[arg(long, value_name = "N", default_value = "50", value_parser = parse_rate)]
     pub(super) rate: f64,
+    #[command(flatten)]
+    pub(super) common: Common,
 }
 
 /// Which subprotocols the subscribers speak.

@@ -8,7 +8,7 @@ use super::error::BenchError;
 use super::gauge::Gauge;
 use super::outcome::Outcome;
 use super::publisher::Publisher;
-use super::report::Report;
+use super::report::{ALL_ARRIVED, Report};
 use super::stage::{Stage, WARM_UP};
 
 /// The next burst when all have the last, or at a rate.
@@ -53,6 +53,6 @@ pub(super) async fn run(stage: &Stage<'_>, burst: u64, rate: Option<f64>) -> Res
     if outcome != Outcome::Interrupted {
         ledger.close();
     }
-    report.conclude(&ledger.faults, outcome);
+    report.conclude(&ledger.faults, outcome, ALL_ARRIVED);
     Ok(report)
 }

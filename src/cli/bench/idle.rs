@@ -50,6 +50,6 @@ pub(super) async fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
     if outcome != Outcome::Interrupted {
         ledger.close();
     }
-    report.conclude(&ledger.faults, outcome);
+    report.conclude(&ledger.faults, outcome, "all connections stayed");
     Ok(report)
 }

@@ -145,21 +145,34 @@ impl Ledger {
             return self.receive_other(seat, codec, bytes);
         };
         *hint = at;
-        if !self.is_genuine(codec, bytes, stamp) {
+        let is_genuine = self.is_genuine(codec, bytes, stamp);
+        if !is_genuine {
             self.faults.altered += 1;
             let bytes = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
-            return self.faults.tell(|| format!("subscriber {seat} got what was not published: {bytes}"));
+            self.faults.tell(|| format!("subscriber {seat} got what was not published: {bytes}"));
+            if !self.exists(stamp) {
+                return;
+            }
         }
-        if self.is_due(seat, stamp) {
+        // An altered one has come too: it is not lost as well.
+        if self.is_due(seat, stamp) && is_genuine {
             self.measured.deliveries += 1;
             self.measured.latency.saturating_record(now.saturating_sub(stamp.due));
         }
         self.wake_if_done();
     }
 
+    fn exists(&self, stamp: Stamp) -> bool {
+        let book = self.topics.get(stamp.topic as usize);
+        book.is_some_and(|book| (1..=book.published).contains(&stamp.number))
+    }
+
     /// Whether a message is what was published. The first of each codec is decoded, all others are compared with it.
     fn is_genuine(&mut self, codec: Codec, bytes: &[u8], stamp: Stamp) -> bool {
-        let Some(book) = self.topics.get_mut(stamp.topic as usize) else { return false };
+        if !self.exists(stamp) {
+            return false;
+        }
+        let book = &mut self.topics[stamp.topic as usize];
         let copies = &mut book.verified[usize::from(codec.is_text())];
         let slot = (stamp.number % self.copies as u64) as usize;
         if copies.get(slot).is_some_and(|copy| copy.number == stamp.number && copy.bytes == bytes) {
@@ -167,7 +180,7 @@ impl Ledger {
         }
         let decoded = codec.decode_server(bytes);
         let Ok(ServerMessage::Push(Push::Message { topic, offset, payload })) = decoded else { return false };
-        if topic != book.topic || stamp.number == 0 || stamp.number > book.published {
+        if topic != book.topic {
             return false;
         }
         let base = i128::from(offset) - i128::from(stamp.number);
@@ -298,7 +311,10 @@ impl Ledger {
                 let published = topics[*topic as usize].published;
                 if *next <= published {
                     faults.lost += published + 1 - next;
-                    faults.tell(|| format!("subscriber {number} never got message {next} to {published}"));
+                    faults.tell(|| match published - next {
+                        0 => format!("subscriber {number} never got message {next}"),
+                        _ => format!("subscriber {number} never got messages {next} to {published}"),
+                    });
                 }
             }
         }

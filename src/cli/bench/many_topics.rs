@@ -20,7 +20,7 @@ use super::peer::{Peer, Wish};
 use super::plan::Length;
 use super::publisher::{feed, left};
 use super::readers::Run;
-use super::report::{Report, number};
+use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::Stage;
 
 /// Topics have 1 to so many subscribers, in turn.
@@ -106,7 +106,7 @@ pub(super) async fn run(
             ledger.faults.tell(|| format!("{unanswered} messages that were published had no reply"));
         }
     }
-    report.conclude(&ledger.faults, outcome);
+    report.conclude(&ledger.faults, outcome, ALL_ARRIVED);
     Ok(report)
 }
 

@@ -43,21 +43,14 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
     let plan = Plan::of(args.scenario)?;
     machine::make_room(&plan)?;
     let report = actix_rt::System::new().block_on(bench(&plan))?;
+    let failed = |exit, text| Err(Failure { exit, text });
     if let Err(error) = report.print() {
-        return Err(Failure {
-            exit: Exit::Refused,
-            text: format!("error: cannot write to standard output: {error}"),
-        });
+        return failed(Exit::Refused, format!("error: cannot write to standard output: {error}"));
     }
     match report.outcome {
-        Outcome::Interrupted => {
-            Err(Failure { exit: Exit::Interrupted, text: "error: interrupted".to_owned() })
-        }
+        Outcome::Interrupted => failed(Exit::Interrupted, "error: interrupted".to_owned()),
         _ if report.is_sound => Ok(()),
-        _ => Err(Failure {
-            exit: Exit::Refused,
-            text: "error: not every message arrived as it was published".to_owned(),
-        }),
+        _ => failed(Exit::Refused, format!("error: the run failed: {}", report.faults)),
     }
 }
 

@@ -19,6 +19,9 @@ use super::target::Target;
 const PERCENTILES: [(&str, &str, f64); 4] =
     [("p50", "p50", 0.5), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999), ("max", "max", 1.0)];
 
+/// What can be said of a run whose messages all arrived.
+pub(super) const ALL_ARRIVED: &str = "every message: none lost, doubled, out of order or altered";
+
 /// The findings so far.
 pub(super) struct Report {
     rows: Vec<(String, String)>,
@@ -26,14 +29,22 @@ pub(super) struct Report {
     json: bool,
     pub(super) outcome: Outcome,
     pub(super) is_sound: bool,
+    /// What was wrong, in a few words.
+    pub(super) faults: String,
 }
 
 impl Report {
     /// What was done, with whom.
     pub(super) fn new(plan: &Plan, target: &Target, server: Option<&str>) -> Self {
         let json = plan.json;
-        let mut report =
-            Self { rows: Vec::new(), values: Map::new(), json, outcome: Outcome::Complete, is_sound: true };
+        let mut report = Self {
+            rows: Vec::new(),
+            values: Map::new(),
+            json,
+            outcome: Outcome::Complete,
+            is_sound: true,
+            faults: String::new(),
+        };
         report.value("scenario", plan.scenario);
         report.value("url", target.url.to_string());
         report.value("server", server);
@@ -172,29 +183,21 @@ impl Report {
         }
     }
 
-    /// What was wrong, and whether the run went to its end.
-    pub(super) fn conclude(&mut self, faults: &Faults, outcome: Outcome) {
+    /// What was wrong, and whether the run went to its end; `sound` is what can be said if nothing was wrong.
+    pub(super) fn conclude(&mut self, faults: &Faults, outcome: Outcome, sound: &str) {
         self.outcome = outcome;
         self.is_sound &= faults.is_none() && matches!(outcome, Outcome::Complete | Outcome::Interrupted);
-        let mut counts = String::new();
+        let mut counts = Vec::new();
         for (key, name, count) in faults.counts() {
             self.value(key, count);
-            if count > 0 {
-                let _ =
-                    write!(counts, "{}{} {name}", if counts.is_empty() { "" } else { ", " }, number(count));
-            }
+            counts.extend((count > 0).then(|| format!("{} {name}", number(count))));
         }
+        self.faults = counts.join(", ");
         self.value("faults", faults.told().to_vec());
         self.value("interrupted", outcome == Outcome::Interrupted);
         self.value("ok", self.is_sound && outcome == Outcome::Complete);
-        self.row(
-            "checked",
-            match (counts.is_empty(), self.is_sound) {
-                (true, true) => "every message: none lost, doubled, out of order or altered".to_owned(),
-                (true, false) => "not everything arrived".to_owned(),
-                (false, _) => format!("FAILED: {counts}"),
-            },
-        );
+        let checked = if counts.is_empty() { sound.to_owned() } else { format!("FAILED: {}", self.faults) };
+        self.row("checked", checked);
         faults.told().iter().for_each(|text| self.row("", text));
         match outcome {
             Outcome::Complete => {}

@@ -19,7 +19,7 @@ use super::outcome::Outcome;
 use super::peer::{Peer, Wish};
 use super::process::Process;
 use super::publisher::Publisher;
-use super::report::{Report, number};
+use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::{Stage, WARM_UP};
 
 /// How often the server's memory is looked at.
@@ -102,6 +102,7 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
             ledger.faults.tell(|| format!("{wrong} stalled readers got something else than what came next"));
         }
     }
+    report.row("beside", "what follows was measured beside them:");
     report.add_counts(&beside);
     report.add_cpu(&beside, "deliveries", beside.measured.deliveries);
     report.add_memory(&[
@@ -113,7 +114,7 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     if outcome != Outcome::Interrupted {
         ledger.close();
     }
-    report.conclude(&ledger.faults, outcome);
+    report.conclude(&ledger.faults, outcome, ALL_ARRIVED);
     Ok(report)
 }
 

@@ -120,7 +120,7 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
     if outcome != Outcome::Interrupted && away == 0 {
         ledger.close();
     }
-    report.conclude(&ledger.faults, outcome);
+    report.conclude(&ledger.faults, outcome, "who is back gets messages, each once");
     Ok(report)
 }
 
