@@ -158,7 +158,9 @@ impl Admission {
             let tell = async {
                 let mut unread = [0; 512];
                 // A client that has not asked yet does not expect an answer.
-                stream.read(&mut unread).await?;
+                if stream.read(&mut unread).await? == 0 {
+                    return Ok(());
+                }
                 stream.write_all(&answer).await?;
                 stream.shutdown().await?;
                 // Hanging up on unread bytes would reset the connection and could take the answer along.
