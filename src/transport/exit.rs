@@ -33,8 +33,6 @@ enum Way {
 pub(super) struct Exit {
     way: Way,
     outbox: Outbox,
-    /// Whether the peer has taken anything of what waits since this was last asked.
-    moved: bool,
 }
 
 /// Why bytes did not go out and do not wait either.
@@ -48,11 +46,11 @@ impl Exit {
     pub(super) fn socket(stream: TcpStream) -> Self {
         // A system that does not know this option does without.
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX);
-        Self { way: Way::Socket(stream), outbox: Outbox::default(), moved: false }
+        Self { way: Way::Socket(stream), outbox: Outbox::default() }
     }
 
     pub(super) fn body() -> Self {
-        Self { way: Way::Body(None), outbox: Outbox::default(), moved: false }
+        Self { way: Way::Body(None), outbox: Outbox::default() }
     }
 
     pub(super) fn is_socket(&self) -> bool {
@@ -61,11 +59,6 @@ impl Exit {
 
     pub(super) fn waiting_bytes(&self) -> usize {
         self.outbox.bytes()
-    }
-
-    /// Whether the peer has taken anything of what waits since this was last asked.
-    pub(super) fn take_moved(&mut self) -> bool {
-        std::mem::take(&mut self.moved)
     }
 
     /// Sends parts in order: what the kernel takes at once, and the rest by way of the outbox.
@@ -140,10 +133,7 @@ impl Exit {
             }
             let ready = ready!(stream.poll_write_ready(cx));
             match ready.and_then(|()| stream.try_write_vectored(&slices[..count])) {
-                Ok(written) => {
-                    self.outbox.advance(written);
-                    self.moved = true;
-                }
+                Ok(written) => self.outbox.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Err(Refused::Broken)),
             }
@@ -167,9 +157,7 @@ impl Exit {
 
     /// The oldest waiting bytes, for the body.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        let bytes = self.outbox.pop();
-        self.moved |= bytes.is_some();
-        bytes
+        self.outbox.pop()
     }
 
     /// The body has nothing to read; `waker` is woken when that changes.

@@ -56,6 +56,8 @@ struct State {
     exit: Exit,
     websocket: Connection,
     phase: Phase,
+    /// Whether the peer has taken anything of what waits since this was last asked.
+    moved: bool,
     /// Of the session that reads from this connection.
     waker: Option<Waker>,
 }
@@ -78,7 +80,8 @@ impl Link {
         if let Some(agreed) = terms.deflate {
             config = config.with_deflate(agreed);
         }
-        let state = State { exit, websocket: Connection::new(config), phase: Phase::Open, waker: None };
+        let state =
+            State { exit, websocket: Connection::new(config), phase: Phase::Open, moved: false, waker: None };
         Rc::new(Self {
             codec: terms.codec,
             compresses: terms.deflate.is_some(),
@@ -140,7 +143,7 @@ impl Link {
 
     /// Whether the peer takes what waits.
     pub(crate) fn flow(&self) -> Flow {
-        let moved = self.state.borrow_mut().exit.take_moved();
+        let moved = std::mem::take(&mut self.state.borrow_mut().moved);
         if self.waiting_bytes() == 0 {
             self.watched.set(false);
             return Flow::Clear;
@@ -239,7 +242,10 @@ impl Link {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        let Poll::Ready(drained) = state.exit.poll_drain(cx) else { return };
+        let waited = state.exit.waiting_bytes();
+        let drained = state.exit.poll_drain(cx);
+        state.moved |= state.exit.waiting_bytes() < waited;
+        let Poll::Ready(drained) = drained else { return };
         match state.phase {
             _ if drained.is_err() => state.end(),
             Phase::Leaving => state.end(),
@@ -316,6 +322,7 @@ impl Link {
     pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.state.borrow_mut();
         if let Some(bytes) = state.exit.pop() {
+            state.moved = true;
             // The session may have stopped reading until some of this is gone.
             state.wake_session();
             return Poll::Ready(Some(bytes));
