@@ -10,6 +10,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN := $(TARGET)/debug/topichub
 VENV := tests/python/.venv
 PYTHON := $(VENV)/.installed
+CONFORMANCE := tests/conformance/.venv/.installed
 NODE := tests/node/node_modules/.installed
 BROWSER := tests/browser/node_modules/.installed
 ESLINT := tests/node/node_modules/.bin/eslint
@@ -26,7 +27,7 @@ run: ## build and serve the demo on http://127.0.0.1:8080
 # --- tests ---
 
 .PHONY: test
-test: test-rust test-python test-node test-browser ## all tests; installs what they need
+test: test-rust test-python test-node test-browser conformance ## all tests; installs what they need
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
@@ -44,6 +45,14 @@ test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack
 test-browser: $(BROWSER) binary ## the pages in a real Chromium
 	chromium="$$(tests/setup/chromium.sh)"; \
 	cd tests/browser && CHROMIUM="$$chromium" TOPICHUB_BIN='$(BIN)' npm test --silent
+
+# The debug build, in which only the codec is optimised (see Cargo.toml), because the tests above have built it already.
+# Gigabytes are compressed on both sides: two to four minutes.
+.PHONY: conformance
+conformance: $(CONFORMANCE) $(PYTHON) ## Autobahn's 517 cases against the echo example; reports stay in target/conformance
+	cd tests/conformance && ../python/.venv/bin/pytest -q -c ../python/pyproject.toml --rootdir .
+	cargo build --workspace --example echo
+	tests/conformance/.venv/bin/python tests/conformance/run.py '$(TARGET)/debug/examples/echo' --reports '$(TARGET)/conformance'
 
 .PHONY: binary
 binary:
@@ -67,6 +76,8 @@ check-rust:
 .PHONY: check-python
 check-python: $(PYTHON)
 	cd tests/python && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy .
+	cd tests/conformance && export PATH="$$PWD/../python/.venv/bin:$$PATH" config=../python/pyproject.toml && \
+	ruff check --config "$$config" . && ruff format --config "$$config" --check . && mypy --config-file "$$config" .
 
 .PHONY: check-web
 check-web: $(NODE)
@@ -84,13 +95,13 @@ bench: ## fan-out beside the kernel's own limit, memory of idle connections, del
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf $(VENV) tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
+	rm -rf $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
 	find tests -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---
 
-$(PYTHON): tests/python/requirements.txt tests/setup/venv.sh
-	tests/setup/venv.sh $(VENV) $<
+tests/%/.venv/.installed: tests/%/requirements.txt tests/setup/venv.sh
+	tests/setup/venv.sh $(@D) $<
 	touch $@
 
 tests/%/node_modules/.installed: tests/%/package-lock.json
