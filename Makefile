@@ -1,4 +1,4 @@
-# What one does here; `make` lists it. Installs go into tests/ and are made once.
+# What one does here; `make` lists it. Installs go into tests/ and benches/ and are made once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -92,10 +92,15 @@ bench: ## fan-out beside the kernel's own limit, memory of idle connections, del
 	cargo bench --bench idle
 	cargo bench --bench delivery
 
+.PHONY: bench-peers
+bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='--quick limit topichub nats' chooses
+	benches/peers/install.sh
+	cargo bench --bench peers -- $(PEERS)
+
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
+	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
 	find tests -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---

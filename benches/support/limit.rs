@@ -12,7 +12,7 @@ use super::sys::{Epoll, NO_EVENT};
 pub(crate) const ARGUMENT: &str = "bare-limit";
 
 /// What a subscriber is answered, whatever it says.
-pub(super) const ANSWER: [u8; 128] = [b'.'; 128];
+pub(crate) const ANSWER: [u8; 128] = [b'.'; 128];
 
 const LISTENER: u64 = 0;
 const PUBLISHER: u64 = 1;

@@ -7,9 +7,10 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod stats;
 pub(crate) mod subscribers;
-mod sys;
+pub(crate) mod sys;
 
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use topichub::protocol::websocket::{Opcode, encode_frame};
@@ -33,9 +34,13 @@ pub(crate) fn topic() -> io::Result<Topic> {
 }
 
 /// A JSON string of [`PAYLOAD_BYTES`] that is another one for each number.
+pub(crate) fn text(number: u64) -> String {
+    format!("\"{number:0width$}\"", width = PAYLOAD_BYTES - 2)
+}
+
+/// The same as a payload.
 pub(crate) fn payload(number: u64) -> io::Result<Payload> {
-    let text = format!("\"{number:0width$}\"", width = PAYLOAD_BYTES - 2);
-    Payload::from_json(Bytes::from(text)).map_err(io::Error::other)
+    Payload::from_json(Bytes::from(text(number))).map_err(io::Error::other)
 }
 
 /// The command that publishes message `number`; without an id, hence without a reply.
@@ -46,12 +51,23 @@ pub(crate) fn publish(number: u64) -> io::Result<Command> {
 
 /// Appends what every subscriber must get for message `number`, byte for byte: numbers are offsets, both begin at 1.
 pub(crate) fn append_delivery(codec: Codec, number: u64, out: &mut Vec<u8>) -> io::Result<()> {
-    let position = Position { epoch: Epoch(0), offset: number };
-    let message = Message { topic: topic()?, position, payload: payload(number)? };
     let mut encoded = Vec::new();
-    codec.encode_message(&message, &mut encoded);
+    append_message(codec, number, &mut encoded)?;
     encode_frame(out, opcode(codec), &encoded, None);
     Ok(())
+}
+
+/// The same without the frame around it.
+pub(crate) fn append_message(codec: Codec, number: u64, out: &mut Vec<u8>) -> io::Result<()> {
+    let position = Position { epoch: Epoch(0), offset: number };
+    codec.encode_message(&Message { topic: topic()?, position, payload: payload(number)? }, out);
+    Ok(())
+}
+
+/// The time now.
+#[expect(clippy::disallowed_methods, reason = "a benchmark may look at the clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
 }
 
 /// The kind of frame that a codec goes in.

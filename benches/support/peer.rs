@@ -14,7 +14,7 @@ use topichub::protocol::{
 
 use super::opcode;
 
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,7 +27,7 @@ pub(crate) struct Peer {
 }
 
 /// Connects, and forgets the connection at its end at once: thousands in `TIME_WAIT` would use up the ports.
-pub(super) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -1,9 +1,11 @@
 //! Servers under measurement: each a process of its own on the first core, while the benchmark keeps to the second.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -11,6 +13,10 @@ use super::sys;
 
 /// No ping falls into a measurement; everything else as it comes.
 const CONFIG: &str = "[limits]\nping_interval = \"1h\"\n";
+
+/// How often one looks whether a server listens, and how long it is between two looks.
+const ATTEMPTS: usize = 200;
+const ATTEMPT: Duration = Duration::from_millis(50);
 
 /// A server in a process of its own; it ends with this value.
 pub(crate) struct Server {
@@ -37,39 +43,114 @@ impl Server {
 
     /// Starts a server that says on standard error at which port of 127.0.0.1 it listens.
     fn start(mut command: Command, input: &str) -> io::Result<Self> {
-        if let [core, _, ..] = *cores() {
-            // SAFETY: between fork and exec, it makes one system call and allocates nothing.
-            unsafe { command.pre_exec(move || sys::pin(core)) };
-        }
-        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
+        let mut server = Self::spawn(command.stdin(Stdio::piped()).stderr(Stdio::piped()))?;
+        if let Some(mut stdin) = server.child.stdin.take() {
             stdin.write_all(input.as_bytes())?;
         }
-        let mut log = BufReader::new(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
-        let mut server = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        let mut log = BufReader::new(server.child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
         server.address = address(&mut log)?;
         std::thread::spawn(move || io::copy(&mut log, &mut io::stderr()));
         Ok(server)
     }
 
-    /// Its processor time so far, user and system.
+    /// Starts a server that has been told where to listen, and waits until it does. What it says goes into `log`, and
+    /// into the error if it ends.
+    pub(crate) fn listening(mut command: Command, address: SocketAddr, log: &Path) -> io::Result<Self> {
+        let file = File::create(log)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let mut server = Self::spawn(&mut command)?;
+        server.address = address;
+        for _ in 0..ATTEMPTS {
+            if let Some(status) = server.child.try_wait()? {
+                let said = std::fs::read(log)?;
+                let said = String::from_utf8_lossy(&said);
+                let last = said.trim_end().lines().next_back().unwrap_or("it said nothing");
+                return Err(io::Error::other(format!("ended at once ({status}): {last}")));
+            }
+            if TcpStream::connect(address).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(ATTEMPT);
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "did not listen in time"))
+    }
+
+    /// Starts a process on the first core, at the head of a group of its own.
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        let core = if let [core, _, ..] = *cores() { Some(core) } else { None };
+        let prepare = move || {
+            sys::die_with_parent()?;
+            core.map_or(Ok(()), sys::pin)
+        };
+        // SAFETY: between fork and exec, it makes two system calls and allocates nothing.
+        unsafe { command.pre_exec(prepare) };
+        let child = command.process_group(0).spawn()?;
+        sys::take_along(child.id());
+        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its processor time so far.
     pub(crate) fn cpu_time(&self) -> io::Result<Duration> {
-        sys::cpu_time(self.child.id())
+        cpu_time_of(self.pid())
     }
 
     /// Its resident memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> io::Result<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()))?;
-        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        Ok(pages.ok_or(io::ErrorKind::InvalidData)? * sys::page_bytes())
+        resident_bytes_of(self.pid())
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        sys::kill_group(self.child.id());
         let _ = self.child.wait();
     }
+}
+
+/// The processor time of a process so far, user and system, with all its threads and the processes it started.
+pub(crate) fn cpu_time_of(pid: u32) -> io::Result<Duration> {
+    family(pid)?.into_iter().map(sys::cpu_time).sum()
+}
+
+/// The resident memory of a process and of those it started, in bytes.
+pub(crate) fn resident_bytes_of(pid: u32) -> io::Result<u64> {
+    let of_one = |pid| {
+        let statm = std::fs::read_to_string(format!("/proc/{pid}/statm"))?;
+        let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        Ok(pages.ok_or(io::ErrorKind::InvalidData)? * sys::page_bytes())
+    };
+    family(pid)?.into_iter().map(of_one).sum()
+}
+
+/// A process and all that descend from it.
+fn family(pid: u32) -> io::Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // Whoever ends meanwhile is left out.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        // The name, in parentheses, may hold anything.
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split(' ').nth(2)?.parse::<u32>().ok());
+        parents.extend(parent.map(|parent| (pid, parent)));
+    }
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        next += 1;
+    }
+    Ok(family)
 }
 
 /// The first address in what a server says, which it repeats to whoever looks on if there is none.

@@ -12,6 +12,11 @@ impl Samples {
         self.0.insert(place, sample);
     }
 
+    /// All of them times `factor`.
+    pub(crate) fn scaled(&self, factor: f64) -> Self {
+        Self(self.0.iter().map(|sample| sample * factor).collect())
+    }
+
     pub(crate) fn median(&self) -> f64 {
         let middle = self.0.len() / 2;
         match self.0.len() {

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// From one look at the sockets to the next. Who waits in `epoll_wait` is woken at the cost of the server, on some machines
 /// at every send and on others at none: that cost is the client's, who would be elsewhere.
-const PAUSE: Duration = Duration::from_micros(500);
+pub(crate) const PAUSE: Duration = Duration::from_micros(500);
 
 /// How much is read at once.
 const READ_BYTES: usize = 256 * 1024;
