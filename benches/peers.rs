@@ -29,6 +29,9 @@ use support::process;
 /// Deliveries per second while latency is measured: well below what the slowest can do, and three times as many.
 const PACES: [u32; 2] = [20_000, 60_000];
 
+/// Open files that are not subscribers' connections.
+const SPARE_FILES: u64 = 200;
+
 /// Compares TopicHub with other servers.
 #[derive(Parser)]
 struct Arguments {
@@ -98,16 +101,23 @@ fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     let (plan, outside) = (arguments.plan(), Outside { url: arguments.url.clone(), pid: arguments.pid });
     let installation = Installation::read();
-    let mut rows: Vec<_> = arguments
-        .targets()
-        .into_iter()
-        .map(|target| Row::new(target, installation.version(target, &outside)))
-        .collect();
     process::leave_the_first_core()?;
-    support::sys::open_files_max()?;
+    let files = support::sys::open_files_max()?;
+    let connections = plan.subscribers.max(plan.idle) as u64;
+    if files < connections + SPARE_FILES {
+        let text =
+            format!("{connections} connections are too many for the {files} open files that are allowed");
+        return Err(io::Error::other(text));
+    }
 
+    let targets = arguments.targets().into_iter();
+    let rows = targets.map(|target| Row::new(target, installation.version(target, &outside))).collect();
+    let mut report = Report::new(plan.clone(), rows);
     for round in 1..=plan.rounds {
-        for row in rows.iter_mut().filter(|row| row.is_present()) {
+        // Nobody is always the next of the same one.
+        let rows = report.rows();
+        rows.rotate_left(1);
+        for row in rows.iter_mut().filter(|row| row.goes_on()) {
             let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers").join(row.target.name());
             eprint!("round {round} of {}: {} … ", plan.rounds, row.target.title());
             let (mut figures, start) = (Figures::default(), support::now());
@@ -121,7 +131,7 @@ fn main() -> io::Result<()> {
         }
     }
 
-    let report = Report::new(plan, rows);
+    report.rows().sort_by_key(|row| Target::ALL.iter().position(|target| *target == row.target));
     print!("{report}");
     if let Some(path) = arguments.output() {
         std::fs::write(&path, report.markdown()?)?;

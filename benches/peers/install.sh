@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs, by package name, the servers that `make bench-peers` measures, into .installed beside this file, and writes
 # there what is present (with its version) and what is absent (with the reason). What is there already stays.
-# Debian's packages are unpacked, not installed: nothing is started, nothing outside is changed, and root is needed only
-# where the lists of packages have never been fetched.
+# Debian's packages are unpacked, not installed, so that nothing is started. Root (or sudo without a password) is needed
+# only where the lists of packages have never been fetched, and for the one directory outside that nginx cannot do without.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 into=$here/.installed
@@ -83,6 +83,8 @@ nchan() {
     done
     [[ -e $module ]] || { echo "nginx is installed without nchan (Debian: apt-get install libnginx-mod-nchan)" >&2; return 1; }
     ln -sf "$module" "$into/nchan.so"
+    # nchan has nginx use its compiled-in place for bodies, whatever the configuration says.
+    [[ -d /var/lib/nginx ]] || as_root install -d -o "$(id -u)" /var/lib/nginx
     local version
     version=$(cat "$into/debian/versions/libnginx-mod-nchan" 2>/dev/null || dpkg-query -W -f '${Version}' libnginx-mod-nchan)
     echo "$("$into/bin/nginx" -v 2>&1 | sed 's/^nginx version: //'), libnginx-mod-nchan $version"
@@ -153,14 +155,19 @@ unpack() {
 
 # refresh: fetches the lists of packages.
 refresh() {
+    as_root apt-get update -qq >&2
+}
+
+# as_root COMMAND…
+as_root() {
     if [[ $(id -u) = 0 ]]; then
-        apt-get update -qq
+        "$@"
     elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
-        sudo -n apt-get update -qq
+        sudo -n "$@"
     else
-        echo "the packages are not in apt's lists, and only root can fetch those (apt-get update)" >&2
+        echo "only root can do this: $*" >&2
         return 1
-    fi >&2
+    fi
 }
 
 main

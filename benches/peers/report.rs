@@ -9,6 +9,9 @@ use super::turn::{Figures, Plan};
 use crate::support::PAYLOAD_BYTES;
 use crate::support::stats::Samples;
 
+/// How many turns may fail.
+const FAILURES_MAX: usize = 2;
+
 /// What became of one target.
 pub(crate) struct Row {
     pub(crate) target: Target,
@@ -19,7 +22,8 @@ pub(crate) struct Row {
     speed: Samples,
     latencies: Vec<[Samples; 2]>,
     idle: Samples,
-    /// What went wrong, in turns that ended early.
+    /// How many turns it had, and what went wrong in those that ended early.
+    turns: usize,
     failures: Vec<String>,
 }
 
@@ -33,12 +37,18 @@ impl Row {
             speed: Samples::default(),
             latencies: Vec::new(),
             idle: Samples::default(),
+            turns: 0,
             failures: Vec::new(),
         }
     }
 
-    pub(crate) fn is_present(&self) -> bool {
+    fn is_present(&self) -> bool {
         self.version.is_ok()
+    }
+
+    /// Whether it has another turn: not if it fails again and again.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.is_present() && self.failures.len() < FAILURES_MAX
     }
 
     pub(crate) fn push(&mut self, figures: Figures, failure: Option<io::Error>) {
@@ -58,6 +68,7 @@ impl Row {
                 samples.push(latency);
             }
         }
+        self.turns += 1;
         self.failures.extend(failure.map(|error| error.to_string()));
     }
 }
@@ -66,6 +77,8 @@ impl Row {
 pub(crate) struct Report {
     plan: Plan,
     rows: Vec<Row>,
+    /// How busy the machine was before, as the kernel says it.
+    load: String,
 }
 
 /// One column: its heading, and its cell in a row.
@@ -73,7 +86,13 @@ type Column = (String, Box<dyn Fn(&Row) -> String>);
 
 impl Report {
     pub(crate) fn new(plan: Plan, rows: Vec<Row>) -> Self {
-        Self { plan, rows }
+        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load = load.split(' ').next().unwrap_or_default().to_owned();
+        Self { plan, rows, load }
+    }
+
+    pub(crate) fn rows(&mut self) -> &mut [Row] {
+        &mut self.rows
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -119,11 +138,10 @@ impl Report {
             if let Err(reason) = &row.version {
                 troubles.push(format!("{title} is absent: {}", without_paths(reason)));
             }
-            let rounds = self.plan.rounds;
-            let failed = row.failures.len();
+            let (failed, turns) = (row.failures.len(), row.turns);
             troubles.extend(row.failures.first().map(|first| {
                 format!(
-                    "{title} failed in {failed} of {rounds} turns; the first time: {}",
+                    "{title} failed in {failed} of {turns} turns; the first time: {}",
                     without_paths(first)
                 )
             }));
@@ -137,11 +155,8 @@ impl Report {
         let mut out = String::new();
         let write = |out: &mut String| -> fmt::Result {
             writeln!(out, "# TopicHub beside others\n")?;
-            writeln!(
-                out,
-                "Written by `make bench-peers` (`benches/peers.rs`); do not edit. {}\n",
-                machine()?
-            )?;
+            writeln!(out, "Written by `make bench-peers` (`benches/peers.rs`); do not edit.")?;
+            writeln!(out, "{} Its load average before the run was {}.\n", machine()?, self.load)?;
             let cells = self.cells();
             for (at, row) in cells.iter().enumerate() {
                 writeln!(out, "| {} |", row.join(" | "))?;
@@ -180,9 +195,11 @@ impl Report {
         let paces: Vec<_> = plan.paces.iter().map(|pace| thousands(f64::from(*pace))).collect();
         format!(
             "{} subscribers of one topic, payloads of {PAYLOAD_BYTES} bytes, medians of {} turns. \
-             CPU: seconds of the server's processor time, user and system, for a million deliveries, of single messages and of bursts of 16. \
+             CPU: seconds of the server's processor time, user and system, for a million deliveries, of single messages \
+             and of bursts of 16. \
              deliveries/s: at full speed, by the slower of server and client. \
-             p50 and p99: milliseconds from when a message was due to be sent to when a subscriber had it, at {} deliveries per second. \
+             p50 and p99: milliseconds from when a message was due to be sent to when a subscriber had it, at {} \
+             deliveries per second. \
              KiB idle: resident memory for each of {} connections that are subscribed, medians of {} turns.",
             thousands(plan.subscribers as f64),
             plan.rounds,
@@ -212,16 +229,18 @@ impl fmt::Display for Report {
 }
 
 const METHOD: &str = "\
-- One server runs at a time, fresh for each turn, kept to the first core; the client is one thread on the second. Over \
-a loopback interface: no network, no TLS, no compression.
-- The client speaks each protocol itself and compares every byte of every subscriber with what it must get. A message that \
-is lost, comes twice or out of order ends the turn as a failure.
-- Bursts are 16 messages in one write of the publisher. The next message or burst is published when everybody has got the last; at full speed up to 64 \
-messages are on their way.
-- The client does not sleep in `epoll_wait`, where a server would pay for waking it; it looks at its sockets every half millisecond, and every \
-twentieth of one while it measures latency, for all alike. Latencies below about 0.2 ms are not resolved, and reading a thousand sockets is in them.
+- One server runs at a time, fresh for each turn, kept to the first core; the client is one thread on the second. Over a \
+loopback interface: no network, no TLS, no compression.
+- The client speaks each protocol itself and compares every byte of every subscriber with what it must get. A message \
+that is lost, comes twice or out of order ends the turn as a failure.
+- Bursts are 16 messages in one write of the publisher. The next message or burst is published when everybody has got \
+the last; at full speed up to 64 messages are on their way.
+- The client does not sleep in `epoll_wait`, where a server would pay for waking it: it looks at its sockets every half \
+millisecond, and ten times as often while it measures latency, for all alike. Latencies below about 0.2 ms are not \
+resolved, and the time for reading a thousand sockets is in them.
 - Before the figures come 20 messages, for which TCP acknowledges every segment at once, and bursts for most of a second.
-- The bare limit holds nothing for a connection, so it has no figure for memory. Memory of the kernel (sockets) is in no figure.
+- The bare limit holds nothing for a connection, so it has no figure for memory. Memory of the kernel (sockets) is in no \
+figure.
 - Processor time and memory are those of the server with all its threads and child processes.
 - Commands: `make bench-peers`; with 10,000 subscribers `cargo bench --bench peers -- --subscribers 10000`.";
 
@@ -234,7 +253,9 @@ fn machine() -> Result<String, fmt::Error> {
     let mut out = String::new();
     let model = models.first().unwrap_or(&"unknown processor");
     let cores = models.len();
-    write!(out, "Machine: {model}, {cores} cores, Linux {}.", read("/proc/sys/kernel/osrelease").trim())?;
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = kernel.trim().split('-').next().unwrap_or_default();
+    write!(out, "Machine: {model}, {cores} cores, Linux {kernel}.")?;
     Ok(out)
 }
 

@@ -88,55 +88,61 @@ impl Target {
     pub(crate) fn note(self) -> &'static str {
         match self {
             Self::Limit => {
-                "An epoll loop of ours that knows nothing: ready-made text frames with the payload alone, over TCP \
-                 without a handshake, one blocking `write` for each subscriber and each burst. Not a server anyone could use."
+                "An epoll loop of ours that knows nothing: ready-made text frames with the payload alone, \
+                 over TCP without a handshake, one blocking `write` for each subscriber and each burst. It \
+                 joins nothing that is published apart, so it is a limit for processor time, not for latency."
             }
             Self::Topichub => {
-                "`topichub serve --workers 1`, pings an hour apart, otherwise as shipped. JSON in text frames: each \
-                 message bears its topic and offset. Messages of one turn are joined into one write. No history, no acknowledgement \
-                 of deliveries."
+                "`topichub serve --workers 1`, pings an hour apart, otherwise as shipped. JSON in text \
+                 frames: each message bears its topic and offset. Messages of one turn are joined into one \
+                 write. No history, no acknowledgement of deliveries."
             }
             Self::Nats => {
-                "Core NATS over its WebSocket listener, without TLS and compression; pings an hour apart, no log, no \
-                 JetStream, so no history. `MSG` lines with topic, subscription and length in binary frames. It joins what is \
-                 pending for a client into one write. Publisher with `verbose: false`, so nothing is acknowledged."
+                "Core NATS over its WebSocket listener, without TLS and compression; pings an hour apart, no \
+                 log, no JetStream, so no history. `MSG` lines with topic, subscription and length in binary \
+                 frames. It joins what is pending for a client into one write. Publisher with `verbose: \
+                 false`, so nothing is acknowledged."
             }
             Self::Mosquitto => {
-                "MQTT 3.1.1 over its WebSocket listener (beside a plain one: it starts with no other), QoS 0, clean \
-                 sessions, `set_tcp_nodelay`, no persistence, no log, no `$SYS` topics, no limit on queued messages. Binary frames \
-                 through libwebsockets, a frame and a write for each message."
+                "MQTT 3.1.1 over its WebSocket listener (beside a plain one: it starts with no other), QoS 0, \
+                 clean sessions, `set_tcp_nodelay`, no persistence, no log, no `$SYS` topics, no limit on \
+                 queued messages. Binary frames through libwebsockets, a frame and a write for each message."
             }
             Self::Rumqttd => {
-                "MQTT 3.1.1 over its WebSocket listener, QoS 0, log level warn, no console, no delay between connections. \
-                 A message passes through its commit log in memory, which it keeps whatever the QoS. It does not set TCP_NODELAY and has \
-                 no setting for that; handshakes are done one after another."
+                "MQTT 3.1.1 over its WebSocket listener, QoS 0, log level warn, no console, no delay between \
+                 connections. A message passes through its commit log in memory, which it keeps whatever the \
+                 QoS. It does not set TCP_NODELAY and has no setting for that; handshakes are done one after \
+                 another."
             }
             Self::Nchan => {
-                "WebSocket subscribers; the publisher POSTs over one kept-alive HTTP connection, pipelined in bursts, and \
-                 each POST is answered. One worker process and its master (both counted), no access log, `tcp_nodelay`, no message buffer \
-                 (`nchan_store_messages off`). Text frames with the payload alone, a write for each message."
+                "WebSocket subscribers; the publisher POSTs over one kept-alive HTTP connection, pipelined in \
+                 bursts, and each POST is answered. One worker process and its master (both counted), no \
+                 access log, `tcp_nodelay`, no message buffer (`nchan_store_messages off`). Text frames with \
+                 the payload alone, a write for each message."
             }
             Self::Redis => {
-                "RESP2 `SUBSCRIBE` over TCP: Redis has no WebSocket, so no frames, no masks, no upgrade. No persistence, \
-                 log level warning, output buffers of subscribers without limit. It joins what is pending for a client into one write. `PUBLISH` is \
-                 answered with the number of receivers."
+                "RESP2 `SUBSCRIBE` over TCP: Redis has no WebSocket, so no frames, no masks, no upgrade. No \
+                 persistence, log level warning, output buffers of subscribers without limit. It joins what \
+                 is pending for a client into one write. `PUBLISH` is answered with the number of receivers."
             }
             Self::Ws => {
-                "The documented broadcast: `client.send` for each of `server.clients`. permessage-deflate off, text frames \
-                 with the payload alone, a write for each message. The publisher gets its messages too."
+                "The documented broadcast: `client.send` for each of `server.clients`. permessage-deflate \
+                 off, text frames with the payload alone, a write for each message. The publisher gets its \
+                 messages too."
             }
             Self::SocketIo => {
-                "`io.emit` on the WebSocket transport alone, in-memory adapter, permessage-deflate off, pings an hour \
-                 apart. Socket.IO's own envelope in text frames; it frames a message once for all. It watches heartbeats for each \
-                 connection."
+                "`io.emit` on the WebSocket transport alone, in-memory adapter, permessage-deflate off, pings \
+                 an hour apart. Socket.IO's own envelope in text frames; it frames a message once for all. It \
+                 watches heartbeats for each connection."
             }
             Self::Actix => {
-                "The naive design, ours: an actor for each connection on actix-web-actors, a registry that sends a message \
-                 to each, and each encodes it; the payload alone in text frames. Release build, one worker thread."
+                "The naive design, ours: an actor for each connection on actix-web-actors, a registry that \
+                 sends a message to each, and each encodes the JSON for itself; the payload alone in text \
+                 frames. Release build, one worker thread."
             }
             Self::Url => {
-                "Whatever it is: what a client sends in a text frame must go to all clients as it is. It chose its core \
-                 itself; without `--pid` nothing is known of its processor time and memory."
+                "Whatever it is: what a client sends in a text frame must go to all clients as it is. It \
+                 chose its core itself; without `--pid` nothing is known of its processor time and memory."
             }
         }
     }

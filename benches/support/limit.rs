@@ -63,9 +63,11 @@ pub(crate) fn run() -> io::Result<()> {
                     subscribers.push(subscriber);
                 }
                 PUBLISHER => {
-                    if publisher.read(&mut len[..1])? == 0 {
-                        return Ok(());
-                    }
+                    match publisher.read(&mut len[..1]) {
+                        Ok(0) => return Ok(()),
+                        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                        result => result?,
+                    };
                     publisher.read_exact(&mut len[1..])?;
                     bytes.resize(u32::from_le_bytes(len) as usize, 0);
                     publisher.read_exact(&mut bytes)?;

@@ -111,7 +111,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        sys::kill_group(self.child.id());
+        // Whoever has children should end them itself: nobody else would collect them.
+        if family(self.pid()).is_ok_and(|family| family.len() > 1) {
+            sys::ask_to_end(self.pid());
+            (0..ATTEMPTS / 4).find(|_| {
+                std::thread::sleep(ATTEMPT);
+                self.ended().is_some()
+            });
+        }
+        sys::kill_group(self.pid());
         let _ = self.child.wait();
     }
 }

@@ -31,7 +31,7 @@ impl Samples {
 impl fmt::Display for Samples {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(least), Some(most)) = (self.0.first(), self.0.last()) else {
-            return f.write_str("none");
+            return f.pad("–");
         };
         let text = format!("{:.2} ({least:.2}–{most:.2})", self.median());
         f.pad(&text)

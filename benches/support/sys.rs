@@ -88,22 +88,28 @@ pub(crate) fn die_with_parent() -> io::Result<()> {
     Ok(())
 }
 
+/// Asks a process to end.
+pub(crate) fn ask_to_end(pid: u32) {
+    // SAFETY: takes no pointers. A process that is gone is an error that changes nothing.
+    unsafe { libc::kill(pid as i32, libc::SIGTERM) };
+}
+
 /// Kills a process and all of its group, which it leads.
 pub(crate) fn kill_group(leader: u32) {
     // SAFETY: takes no pointers. A group that is gone is an error that changes nothing.
     unsafe { libc::kill(-(leader as i32), libc::SIGKILL) };
 }
 
-/// Allows this process, and those it starts, as many open files as it may ask for.
-pub(crate) fn open_files_max() -> io::Result<()> {
+/// Allows this process, and those it starts, as many open files as it may ask for. How many they are.
+pub(crate) fn open_files_max() -> io::Result<u64> {
     // SAFETY: both calls use one plain value that outlives them.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
         check(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit))?;
         limit.rlim_cur = limit.rlim_max;
         check(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit))?;
+        Ok(limit.rlim_cur)
     }
-    Ok(())
 }
 
 /// The group to kill if this process is told to end; none if zero.

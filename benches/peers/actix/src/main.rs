@@ -1,16 +1,18 @@
 //! A broadcast server as one writes it first: an actor for each connection, a registry that sends every message to each
-//! of them, and each encodes it for itself. What a client sends goes to all. `naive PORT`
+//! of them, and each encodes it for itself. What a client sends, in JSON, goes to all. `naive PORT`
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use actix_web_actors::ws;
+use serde_json::Value;
 
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-struct Text(String);
+struct Event(Arc<Value>);
 
 #[derive(Message)]
 #[rtype(result = "()")]
@@ -43,12 +45,12 @@ impl Handler<Leave> for Registry {
     }
 }
 
-impl Handler<Text> for Registry {
+impl Handler<Event> for Registry {
     type Result = ();
 
-    fn handle(&mut self, text: Text, _: &mut Self::Context) {
+    fn handle(&mut self, event: Event, _: &mut Self::Context) {
         for session in &self.0 {
-            session.do_send(text.clone());
+            session.do_send(event.clone());
         }
     }
 }
@@ -67,18 +69,21 @@ impl Actor for Session {
     }
 }
 
-impl Handler<Text> for Session {
+impl Handler<Event> for Session {
     type Result = ();
 
-    fn handle(&mut self, Text(text): Text, context: &mut Self::Context) {
-        context.text(text);
+    fn handle(&mut self, Event(value): Event, context: &mut Self::Context) {
+        context.text(value.to_string());
     }
 }
 
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Session {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, context: &mut Self::Context) {
         match message {
-            Ok(ws::Message::Text(text)) => self.0.do_send(Text(text.to_string())),
+            Ok(ws::Message::Text(text)) => match serde_json::from_str(&text) {
+                Ok(value) => self.0.do_send(Event(Arc::new(value))),
+                Err(_) => context.close(Some(ws::CloseCode::Invalid.into())),
+            },
             Ok(ws::Message::Ping(bytes)) => context.pong(&bytes),
             Ok(ws::Message::Close(reason)) => {
                 context.close(reason);
