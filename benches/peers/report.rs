@@ -190,17 +190,18 @@ impl Report {
         Ok(out)
     }
 
+    /// What the columns say, a line for each.
     fn legend(&self) -> String {
         let plan = &self.plan;
         let paces: Vec<_> = plan.paces.iter().map(|pace| thousands(f64::from(*pace))).collect();
         format!(
-            "{} subscribers of one topic, payloads of {PAYLOAD_BYTES} bytes, medians of {} turns. \
-             CPU: seconds of the server's processor time, user and system, for a million deliveries, of single messages \
-             and of bursts of 16. \
-             deliveries/s: at full speed, by the slower of server and client. \
-             p50 and p99: milliseconds from when a message was due to be sent to when a subscriber had it, at {} \
-             deliveries per second. \
-             KiB idle: resident memory for each of {} connections that are subscribed, medians of {} turns.",
+            "- {} subscribers of one topic, payloads of {PAYLOAD_BYTES} bytes. Medians; turns of each server: {}.\n\
+             - CPU: seconds of the server's processor time, user and system, for a million deliveries; of single \
+             messages, and of bursts of 16.\n\
+             - deliveries/s: at full speed, by the slower of server and client.\n\
+             - p50, p99: milliseconds from when a message was due to be sent to when a subscriber had it, at {} \
+             deliveries per second.\n\
+             - KiB idle: resident memory for each of {} connections that are subscribed; in {} of the turns.",
             thousands(plan.subscribers as f64),
             plan.rounds,
             paces.join(" and "),
