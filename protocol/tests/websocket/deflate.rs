@@ -262,6 +262,48 @@ fn a_client_and_a_server_understand_each_other_compressed() {
     assert!(wire.is_empty(), "nothing is sent after our close frame");
 }
 
+/// A sender whose messages refer to all it has sent before.
+struct Clinging(flate2::Compress);
+
+impl Clinging {
+    fn frame(&mut self, payload: &[u8]) -> Vec<u8> {
+        let mut compressed = Vec::with_capacity(payload.len() + 100);
+        self.0.compress_vec(payload, &mut compressed, flate2::FlushCompress::Sync).unwrap();
+        compressed.truncate(compressed.len() - 4);
+        let header = FrameHeader::new(Opcode::Binary, compressed.len());
+        let mut frame = Vec::new();
+        FrameHeader { rsv1: true, mask: KEY, ..header }.encode_with(&compressed, &mut frame);
+        frame
+    }
+}
+
+#[test]
+fn peers_that_keep_their_context_are_understood_beside_one_another() {
+    let mut inflaters = Inflaters::new();
+    let mut clinging: Vec<_> = (0..3)
+        .map(|_| (server(1 << 20), Clinging(flate2::Compress::new(flate2::Compression::best(), false))))
+        .collect();
+    let mut tidy = server(1 << 20);
+    let noise = noise(60_000);
+    for round in 0..40 {
+        // Short and long ones, that repeat what was up to 32 KiB before.
+        let len = [10, 31_000, 700, 1, 5_000, 60_000][round % 6];
+        for (number, (story, sender)) in clinging.iter_mut().enumerate() {
+            let payload = &noise[(number * 7).min(60_000 - len)..][..len];
+            let frame = sender.frame(payload);
+            assert!(len != 5_000 || frame.len() < 3_000, "it refers to what was before");
+            let (begin, end) = frame.split_at(frame.len() * (round % 3) / 2);
+            story.arrives_with(begin, &mut inflaters);
+            story.arrives_with(end, &mut inflaters);
+            let (kind, bytes) = story.outcome.events.pop().unwrap();
+            assert!(kind == "binary" && bytes == payload, "round {round}");
+            assert!(story.connection.remembered_bytes() < 33 * 1024);
+        }
+        tidy.arrives_with(&whole(Opcode::Binary, &noise[..len]), &mut inflaters);
+        assert_eq!(tidy.outcome.events.len(), round + 1);
+    }
+}
+
 #[test]
 fn violations_name_the_numbers() {
     let said = |payload: &[u8]| {

@@ -4,10 +4,19 @@
 use std::mem;
 
 use super::{Connection, Frame, PartialMessage};
-use crate::websocket::deflate::{Inflater, Inflaters};
+use crate::websocket::deflate::{Context, Inflater, Inflaters};
 use crate::websocket::event::{Found, Source};
 use crate::websocket::utf8::Utf8;
 use crate::websocket::{MessageKind, Violation};
+
+/// What a peer that compresses makes necessary.
+#[derive(Debug)]
+pub(super) struct Compression {
+    /// Of the message under way, once some of it has been read.
+    pub(super) inflater: Option<Box<Inflater>>,
+    /// What the messages before it have said.
+    pub(super) context: Context,
+}
 
 impl Connection {
     /// A further piece of a compressed message; `frame` says what is left of its frame after that.
@@ -25,13 +34,17 @@ impl Connection {
         if chunk.is_empty() && !whole {
             return Ok(None);
         }
-        let mut inflater = self.inflater.take().unwrap_or_else(|| inflaters.take());
+        let new = || Box::new(Compression { inflater: None, context: inflaters.new_context() });
+        let mut compression = self.compression.take().unwrap_or_else(new);
+        let mut inflater =
+            compression.inflater.take().unwrap_or_else(|| inflaters.take(&compression.context));
         inflater.received += chunk.len();
         let scratch = inflaters.scratch_mut();
         let filled = self.inflate_into(scratch, &mut message, &mut inflater, chunk)?;
         if !whole {
             self.keep(&scratch[..filled], self.buffer_bytes_max());
-            (self.message, self.inflater) = (Some(message), Some(inflater));
+            compression.inflater = Some(inflater);
+            (self.message, self.compression) = (Some(message), Some(compression));
             return Ok(None);
         }
 
@@ -50,6 +63,11 @@ impl Connection {
             self.keep(&inflaters.scratch()[..filled], len);
             Source::Gathered(mem::take(&mut self.buffer))
         };
+        compression.context.remember(match &source {
+            Source::Gathered(bytes) => bytes,
+            _ => &inflaters.scratch()[..filled],
+        });
+        self.compression = Some(compression);
         Ok(Some(Found::Message(message.kind, source)))
     }
 
@@ -93,7 +111,7 @@ impl Connection {
 
     /// Our close frame is out: what is left of a compressed message under way is counted, not read.
     pub(super) fn stop_inflating(&mut self) {
-        let inflater = self.inflater.take();
+        let inflater = self.compression.take().and_then(|compression| compression.inflater);
         if let Some(message) = self.message.as_mut().filter(|message| message.compressed) {
             message.received = inflater.map_or(0, |inflater| inflater.received);
             message.utf8 = Utf8::default();

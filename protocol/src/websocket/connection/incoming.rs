@@ -104,10 +104,8 @@ impl Connection {
 
     /// Whether `message` may go on by a frame of this length.
     fn check_length(&self, message: PartialMessage, payload_len: u64) -> Result<(), Violation> {
-        let received = match &self.inflater {
-            Some(inflater) => inflater.received,
-            None => message.received,
-        };
+        let inflater = self.compression.as_ref().and_then(|compression| compression.inflater.as_ref());
+        let received = inflater.map_or(message.received, |inflater| inflater.received);
         let len = payload_len.saturating_add(received as u64);
         let max = if message.compressed {
             self.config.compressed_bytes_max()
@@ -234,7 +232,7 @@ impl Connection {
         self.state = State::Closed;
         self.message = None;
         self.buffer = Vec::new();
-        self.inflater = None;
+        self.compression = None;
     }
 
     pub(super) fn buffer_bytes_max(&self) -> usize {

@@ -5,12 +5,14 @@
 mod compressed;
 mod incoming;
 
-use super::deflate::{Deflater, INFLATER_BYTES, Inflater, Inflaters};
+use self::compressed::Compression;
+use super::deflate::{Deflater, INFLATER_BYTES, Inflaters};
 use super::frame::{Opcode, encode_close, encode_frame};
 use super::utf8::Utf8;
 use super::{Closed, ClosedBy, Config, FRAME_HEADER_BYTES_MAX, MessageKind, Received};
 
-/// The state of one connection. Idle it owns no heap; a partial message or control frame is buffered as far as it
+/// The state of one connection. Idle it owns no heap, unless its peer has sent compressed messages (then what they said
+/// is remembered, see [`deflate`](super::deflate)); a partial message or control frame is buffered as far as it
 /// has arrived (never as far as it was announced) and handed over or freed at its end. A compressed message is
 /// inflated as it arrives, and what is buffered of it is inflated; the inflater is borrowed.
 #[derive(Debug)]
@@ -20,8 +22,8 @@ pub struct Connection {
     message: Option<PartialMessage>,
     /// The payload so far of the message under way; behind it, that of a control frame that came in between.
     buffer: Vec<u8>,
-    /// Of the compressed message under way, once some of it has been read.
-    inflater: Option<Box<Inflater>>,
+    /// Once the peer has sent a compressed message.
+    compression: Option<Box<Compression>>,
     state: State,
 }
 
@@ -75,7 +77,7 @@ impl Connection {
             reading: Reading::NEXT_FRAME,
             message: None,
             buffer: Vec::new(),
-            inflater: None,
+            compression: None,
             state: State::Open,
         }
     }
@@ -184,6 +186,15 @@ impl Connection {
     /// twice what has arrived (inflated), and 0 when idle. A compressed message under way adds [`INFLATER_BYTES`].
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        self.buffer.capacity() + self.inflater.as_ref().map_or(0, |_| INFLATER_BYTES)
+        let inflates = self.compression.as_ref().is_some_and(|compression| compression.inflater.is_some());
+        self.buffer.capacity() + if inflates { INFLATER_BYTES } else { 0 }
+    }
+
+    /// Bytes of heap held for what the peer's next compressed message may refer to: at most 32 KiB and a few.
+    #[must_use]
+    pub fn remembered_bytes(&self) -> usize {
+        self.compression
+            .as_ref()
+            .map_or(0, |compression| size_of::<Compression>() + compression.context.bytes())
     }
 }

@@ -88,7 +88,9 @@ mod tests {
         let payload: Vec<u8> = (0..70_000).map(|at| (at % 251) as u8).collect();
         let mut stored = Vec::new();
         store(&payload, &mut stored);
-        let mut inflater = Inflaters::new().take();
+        let mut inflaters = Inflaters::new();
+        let context = inflaters.new_context();
+        let mut inflater = inflaters.take(&context);
         let mut plain = vec![0; payload.len() + 1];
         let inflated = inflater.inflate(&stored, &mut plain);
         assert!(inflated.produced == payload.len() && plain.starts_with(&payload));

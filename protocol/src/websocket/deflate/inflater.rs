@@ -4,6 +4,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::TAIL;
+use super::context::{Context, Total};
 
 /// About what one inflater takes of the heap: a window of 32 KiB and its tables.
 pub const INFLATER_BYTES: usize = 48 * 1024;
@@ -21,13 +22,14 @@ pub struct Inflaters {
     #[allow(clippy::vec_box)] // boxes go to and fro: a connection has room for no more than a pointer
     idle: Vec<Box<Inflater>>,
     scratch: Vec<u8>,
+    contexts: Total,
 }
 
 impl Inflaters {
     /// Without any yet.
     #[must_use]
-    pub const fn new() -> Self {
-        Self { idle: Vec::new(), scratch: Vec::new() }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Bytes of heap kept for the next messages, of all connections together: at most 208 KiB.
@@ -36,12 +38,21 @@ impl Inflaters {
         self.idle.len() * INFLATER_BYTES + self.scratch.len()
     }
 
-    /// One at the beginning of a message.
-    pub(in crate::websocket) fn take(&mut self) -> Box<Inflater> {
-        let Some(mut inflater) = self.idle.pop() else {
-            return Box::new(Inflater::new());
+    /// The context of a peer that has sent nothing yet.
+    pub(in crate::websocket) fn new_context(&self) -> Context {
+        Context::new(&self.contexts)
+    }
+
+    /// One at the beginning of a message of a peer.
+    pub(in crate::websocket) fn take(&mut self, context: &Context) -> Box<Inflater> {
+        let mut inflater = match self.idle.pop() {
+            Some(mut inflater) => {
+                inflater.reset();
+                inflater
+            }
+            None => Box::new(Inflater::new()),
         };
-        inflater.reset();
+        inflater.refer_to(context.window(), self.scratch_mut());
         inflater
     }
 
@@ -90,6 +101,26 @@ impl Inflater {
     fn reset(&mut self) {
         self.stream.reset(false);
         self.received = 0;
+        self.at_start = true;
+    }
+
+    /// Lets the message refer to `window`: inflates it as a stored block (RFC 1951 §3.2.4), and forgets the result.
+    fn refer_to(&mut self, window: &[u8], scratch: &mut [u8]) {
+        if window.is_empty() {
+            return;
+        }
+        let len = window.len() as u16;
+        let ([a, b], [c, d]) = (len.to_le_bytes(), (!len).to_le_bytes());
+        for mut rest in [&[0x00, a, b, c, d], window] {
+            while !rest.is_empty() {
+                let inflated = self.inflate(rest, scratch);
+                if inflated.is_corrupt {
+                    debug_assert!(false, "a stored block is DEFLATE");
+                    return self.reset();
+                }
+                rest = &rest[inflated.consumed..];
+            }
+        }
         self.at_start = true;
     }
 

@@ -4,8 +4,9 @@
 //! No message refers to an earlier one, in either direction: a server always answers `server_no_context_takeover`
 //! and `client_no_context_takeover`. Hence one compressed frame serves every peer, and neither end keeps a window
 //! per connection: a thread has one [`Deflater`], and one [`Inflaters`] from which a connection borrows while a
-//! compressed message is under way. A client that would rather keep its context must give that up nevertheless:
-//! it may not refuse `client_no_context_takeover` (RFC 7692 §7.1.1.2).
+//! compressed message is under way. A client may not refuse `client_no_context_takeover` (RFC 7692 §7.1.1.2); one
+//! that keeps its context all the same is understood, because the last inflated bytes of each peer are remembered: at most
+//! 32 KiB of a peer that has said so much, and 16 MiB of all peers of an [`Inflaters`].
 //!
 //! ```
 //! use topichub_protocol::websocket::deflate::{Deflater, Inflaters, Settings, negotiate};
@@ -29,6 +30,7 @@
 //! ```
 
 mod agreed;
+mod context;
 mod deflater;
 mod inflater;
 mod negotiate;
@@ -38,6 +40,7 @@ pub use deflater::Deflater;
 pub use inflater::{INFLATER_BYTES, Inflaters};
 pub use negotiate::{Settings, negotiate};
 
+pub(super) use context::Context;
 pub(super) use inflater::Inflater;
 
 /// What §7.2.1 takes off the end of a compressed message and §7.2.2 puts there again: an empty stored block, less
