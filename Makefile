@@ -27,7 +27,7 @@ run: ## build and serve the demo on http://127.0.0.1:8080
 # --- tests ---
 
 .PHONY: test
-test: test-rust test-python test-node test-browser conformance ## all tests; installs what they need
+test: test-rust test-python test-node test-browser conformance fuzz-short ## all tests; installs what they need
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
@@ -54,6 +54,14 @@ conformance: $(CONFORMANCE) $(PYTHON) ## Autobahn's 517 cases against the echo e
 	cargo build --workspace --example echo
 	tests/conformance/.venv/bin/python tests/conformance/run.py '$(TARGET)/debug/examples/echo' --reports '$(TARGET)/conformance'
 
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZ_SECONDS (120); what was found before is where it begins
+	fuzz/run.sh $(or $(FUZZ_SECONDS),120)
+
+.PHONY: fuzz-short
+fuzz-short: ## the same for FUZZ_SECONDS (6)
+	fuzz/run.sh $(or $(FUZZ_SECONDS),6)
+
 .PHONY: binary
 binary:
 	@# By way of the integration tests: built on its own it would have other features of its dependencies, built twice.
@@ -66,9 +74,10 @@ check: check-python check-web check-rust ## formats, lints, types and documentat
 
 .PHONY: check-rust
 check-rust:
-	cargo fmt --all --check
+	cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --lib --no-default-features -- -D warnings
+	fuzz/run.sh check
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
 	if command -v cargo-deny >/dev/null; then cargo deny check --hide-inclusion-graph bans licenses sources; \
 	else echo 'cargo-deny is not installed: licences and sources of dependencies are not checked'; fi
@@ -76,8 +85,10 @@ check-rust:
 .PHONY: check-python
 check-python: $(PYTHON)
 	cd tests/python && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy .
-	cd tests/conformance && export PATH="$$PWD/../python/.venv/bin:$$PATH" config=../python/pyproject.toml && \
-	ruff check --config "$$config" . && ruff format --config "$$config" --check . && mypy --config-file "$$config" .
+	export PATH="$$PWD/$(VENV)/bin:$$PATH" config="$$PWD/tests/python/pyproject.toml"; \
+	for directory in tests/conformance fuzz; do \
+	(cd "$$directory" && ruff check --config "$$config" . && ruff format --config "$$config" --check . && \
+	mypy --config-file "$$config" --cache-dir '$(TARGET)/mypy' .) || exit 1; done
 
 .PHONY: check-web
 check-web: $(NODE)
