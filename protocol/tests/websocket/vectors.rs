@@ -392,3 +392,24 @@ fn every_violation_has_a_vector_for_the_server_and_names_are_unique() {
         cases.iter().filter_map(|case| case.close.as_ref()?.violation.as_deref()).collect();
     assert_eq!(seen, known.iter().map(|name| name.as_str().unwrap()).collect());
 }
+
+#[test]
+fn the_vectors_named_in_the_table_of_rules_exist() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("CONFORMANCE.md")).unwrap();
+    let (_, rules) = page.split_once("## Rules and their vectors").unwrap();
+    let (rules, _) = rules.split_once("\n## ").unwrap();
+    let rows = rules.lines().filter(|line| line.starts_with("| §") || line.starts_with("| 7692 §"));
+    let named: Vec<&str> = rows.filter_map(|row| row.split('`').nth(1)).collect();
+    assert!(named.len() > 30, "{} rules", named.len());
+    let names: BTreeSet<String> = FILES
+        .into_iter()
+        .map(read)
+        .flat_map(|file| {
+            let negotiations = file.negotiations.into_iter().map(|negotiation| negotiation.name);
+            negotiations.chain(file.cases.into_iter().map(|case| case.name)).collect::<Vec<_>>()
+        })
+        .collect();
+    for name in named {
+        assert!(names.contains(name), "{name}");
+    }
+}
