@@ -37,7 +37,7 @@ impl Bar {
     /// So many steps are done.
     pub(super) fn set(&self, steps: usize) {
         if !self.0.is_hidden() {
-            self.0.set_message(steps.to_string());
+            self.0.set_message(format!("{steps} of {}", self.0.length().unwrap_or(0)));
             self.0.set_position(steps as u64);
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum BenchError {
     OpenFiles { needed: u64, allowed: u64, connections: u64 },
     #[error("{needed} connections are wanted; this machine has {ports} local ports for them")]
     Ports { needed: usize, ports: usize },
+    #[error("this machine has no local port left for {0}")]
+    NoPortLeft(String),
     #[error("there is no process {0} to look at")]
     NoProcess(u32),
     #[error("the server did not start: {0}")]
@@ -53,6 +55,8 @@ pub(super) enum BenchError {
     Topic(#[from] TopicError),
     #[error("cannot count latencies: {0}")]
     Histogram(String),
+    #[error("cannot wait for sockets")]
+    Runtime(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
     #[error("interrupted before anything was measured")]
@@ -86,7 +90,7 @@ impl BenchError {
             Self::OpenFiles { connections, .. } => {
                 format!("{connections} connections are possible; raise the hard limit (ulimit -Hn) for more")
             }
-            Self::Ports { .. } => {
+            Self::Ports { .. } | Self::NoPortLeft(_) => {
                 "use fewer connections, or widen net.ipv4.ip_local_port_range; ports of a run that has just ended \
                  may be taken for a minute"
                     .to_owned()
@@ -136,6 +140,9 @@ impl PeerError {
     pub(super) fn of(self, who: impl Into<String>, url: &ServerUrl) -> BenchError {
         let url = url.clone();
         BenchError::Connection(match self {
+            Self::Unreachable(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                return BenchError::NoPortLeft(who.into());
+            }
             Self::Unreachable(source) => ConnectionError::Unreachable { url, source },
             Self::Stranger(why) => ConnectionError::Stranger { url, why },
             Self::NoAnswer(within) => ConnectionError::NoAnswer { url, within },

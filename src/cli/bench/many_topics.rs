@@ -41,6 +41,15 @@ struct Floor {
     latency: RefCell<Histogram<u64>>,
 }
 
+/// Why a publisher ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Bench(#[from] BenchError),
+}
+
 /// Many topics at once.
 pub(super) async fn run(
     stage: &Stage<'_>,
@@ -150,14 +159,28 @@ async fn publish(
     let publishers = peers.iter_mut().enumerate().map(async |(number, peer)| {
         let mut own = (0..topics).skip(number).step_by(step).cycle();
         let who = || format!("publisher {number}");
-        publish_to(floor, peer, &mut own, &|error| error.of(who(), &target.url)).await
+        match publish_to(floor, peer, &mut own).await {
+            Err(Ended::Peer(PeerError::Command(error))) => {
+                Err(PeerError::Command(error).of(who(), &target.url))
+            }
+            Err(Ended::Peer(error)) => {
+                floor.run.ledger.borrow_mut().disconnected(&who(), &error.to_string());
+                Ok(())
+            }
+            Err(Ended::Bench(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
     });
     let mut publishers = Box::pin(try_join_all(publishers));
     let mut look = interval(LOOK);
     let (mut before, mut quiet) = (0, Duration::ZERO);
     loop {
         tokio::select! {
-            done = &mut publishers => return done.map(|_| Outcome::Complete),
+            done = &mut publishers => {
+                done?;
+                let is_broken = floor.run.ledger.borrow().is_broken();
+                return Ok(if is_broken { Outcome::Broken } else { Outcome::Complete });
+            }
             () = stop.asked() => return Ok(Outcome::Interrupted),
             _ = look.tick() => {
                 let ledger = floor.run.ledger.borrow();
@@ -182,8 +205,7 @@ async fn publish_to(
     floor: &Floor,
     peer: &mut Peer,
     topics: &mut impl Iterator<Item = u32>,
-    lost: &impl Fn(PeerError) -> BenchError,
-) -> Result<(), BenchError> {
+) -> Result<(), Ended> {
     let mut waiting = BTreeMap::new();
     let mut id = 0;
     loop {
@@ -199,17 +221,17 @@ async fn publish_to(
         if waiting.is_empty() {
             return Ok(());
         }
-        peer.flush().await.map_err(lost)?;
+        peer.flush().await?;
         // One reply is waited for; all that came with it are taken too, so that the next write is a long one.
         loop {
-            match peer.next().await.map_err(lost)? {
+            match peer.next().await? {
                 ServerMessage::Reply(Reply::Published { id: CommandId::Integer(id), .. }) => {
                     if let Some(written) = waiting.remove(&id) {
                         floor.replies.set(floor.replies.get() + 1);
                         floor.latency.borrow_mut().saturating_record(floor.run.now() - written);
                     }
                 }
-                ServerMessage::Reply(Reply::Error(error)) => return Err(lost(PeerError::Command(error))),
+                ServerMessage::Reply(Reply::Error(error)) => return Err(PeerError::Command(error).into()),
                 _ => {}
             }
             if peer.unread.is_empty() || waiting.is_empty() {

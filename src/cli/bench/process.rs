@@ -30,7 +30,7 @@ impl Process {
 }
 
 #[cfg(target_os = "linux")]
-mod linux {
+mod system {
     use std::time::Duration;
 
     use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -56,7 +56,7 @@ mod linux {
 }
 
 #[cfg(not(target_os = "linux"))]
-mod linux {
+mod system {
     use std::time::Duration;
 
     pub(super) fn cpu_time(_: u32) -> Option<Duration> {
@@ -75,16 +75,16 @@ mod linux {
 impl Process {
     /// Its processor time so far, user and system, of all its threads.
     pub(super) fn cpu_time(self) -> Option<Duration> {
-        linux::cpu_time(self.0)
+        system::cpu_time(self.0)
     }
 }
 
 /// The cores this thread may use.
 pub(super) fn cores() -> Vec<usize> {
-    linux::cores()
+    system::cores()
 }
 
 /// Keeps this thread, and the threads and processes that it starts from now on, to some cores. Whether that worked.
 pub(super) fn keep_to(cores: &[usize]) -> bool {
-    linux::keep_to(cores)
+    system::keep_to(cores)
 }

@@ -5,6 +5,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 use topichub::protocol::{Command, CommandId, Operation, Publish, Reply, ServerMessage};
 
 use super::bar::Bar;
@@ -17,6 +19,9 @@ use super::plan::{Length, Plan};
 use super::readers::Run;
 use super::stop::Stop;
 use super::target::Target;
+
+/// Messages that are written in one go however late they are.
+const WRITTEN_MAX: u64 = 1024;
 
 /// Who publishes.
 pub(super) struct Publisher<'a> {
@@ -44,7 +49,7 @@ impl<'a> Publisher<'a> {
     pub(super) async fn warm_up(&mut self, messages: u64) -> Result<Outcome, BenchError> {
         for _ in 0..messages {
             self.write(1, self.run.now())?;
-            self.flush().await?;
+            self.flush().await;
             match self.everybody_has_it().await? {
                 Outcome::Complete => {}
                 other => return Ok(other),
@@ -87,7 +92,7 @@ impl<'a> Publisher<'a> {
             let burst = burst.min(left);
             self.write(burst, now)?;
             published += burst;
-            self.flush().await?;
+            self.flush().await;
             match self.everybody_has_it().await? {
                 Outcome::Complete => self.show(bar, length, began, published),
                 other => return Ok(other),
@@ -104,29 +109,42 @@ impl<'a> Publisher<'a> {
     ) -> Result<Outcome, BenchError> {
         let began = self.run.now();
         let pace = Pace::start(burst as f64 / rate, began, self.run.at(began));
+        let end = match length {
+            Length::Time(duration) => Some(self.run.at(began) + duration),
+            Length::Messages(_) => None,
+        };
         let (mut published, mut bursts) = (0, 0);
         loop {
-            let now = self.run.now();
-            while pace.due(bursts) <= now {
+            let (now, mut written) = (self.run.now(), 0);
+            while pace.due(bursts) <= now && written < WRITTEN_MAX {
                 // The time counts from when it was due: what is late because we were late is late.
                 let due = pace.due(bursts);
-                let left = left(length, published, due - began);
-                if left == 0 {
-                    self.flush().await?;
-                    return Ok(Outcome::Complete);
+                let burst = burst.min(left(length, published, due - began));
+                if burst == 0 {
+                    break;
                 }
-                self.write(burst.min(left), due)?;
-                published += burst.min(left);
+                self.write(burst, due)?;
+                published += burst;
+                written += burst;
                 bursts += 1;
             }
-            self.flush().await?;
+            self.flush().await;
             self.show(bar, length, began, published);
-            loop {
+            if left(length, published, self.run.now() - began) == 0 {
+                return Ok(Outcome::Complete);
+            }
+            if written >= WRITTEN_MAX {
+                yield_now().await; // the subscribers are served too
+            } else {
                 tokio::select! {
-                    () = pace.tick() => break,
+                    () = pace.tick() => {}
                     message = self.peer.next() => self.take(message)?,
-                    () = self.stop.asked() => return Ok(Outcome::Interrupted),
+                    () = self.stop.asked() => {}
+                    () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => {}
                 }
+            }
+            if self.stop.is_asked() {
+                return Ok(Outcome::Interrupted);
             }
             if self.run.ledger.borrow().is_broken() {
                 return Ok(Outcome::Broken);
@@ -148,15 +166,11 @@ impl<'a> Publisher<'a> {
     }
 
     /// Sends what is written, also to a server that takes it slowly; a signal ends the wait.
-    async fn flush(&mut self) -> Result<(), BenchError> {
+    async fn flush(&mut self) {
         tokio::select! {
-            flushed = self.peer.flush() => match flushed {
-                Ok(()) => Ok(()),
-                // What the server said before is still to be read.
-                Err(PeerError::Lost(_)) => Ok(()),
-                Err(error) => Err(error.of("the publisher", &self.target.url)),
-            },
-            () = self.stop.asked() => Ok(()),
+            // Why a write fails is still to be read: the server may have said it before.
+            _ = self.peer.flush() => {}
+            () = self.stop.asked() => {}
         }
     }
 
@@ -173,14 +187,16 @@ impl<'a> Publisher<'a> {
         }
     }
 
+    /// That the server refuses to publish is the end. That it hangs up is one too, with the figures so far.
     fn take(&mut self, message: Result<ServerMessage, PeerError>) -> Result<(), BenchError> {
         match message {
             Ok(ServerMessage::Reply(Reply::Error(error))) => {
-                Err(PeerError::Command(error).of("the publisher", &self.target.url))
+                return Err(PeerError::Command(error).of("the publisher", &self.target.url));
             }
-            Ok(_) => Ok(()),
-            Err(error) => Err(error.of("the publisher", &self.target.url)),
+            Ok(_) => {}
+            Err(error) => self.run.ledger.borrow_mut().disconnected("the publisher", &error.to_string()),
         }
+        Ok(())
     }
 }
 

@@ -76,7 +76,10 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     let peak = watch.map(|watch| watch.peak.get().max(beside.server_bytes.unwrap_or(0)));
     let last = run.ledger.borrow().published(0);
     let fates = if outcome == Outcome::Complete {
-        join_all(sleepers.into_iter().map(|peer| read_out(stage, peer, first, last))).await
+        tokio::select! {
+            fates = join_all(sleepers.into_iter().map(|peer| read_out(stage, peer, first, last))) => fates,
+            () = stop.asked() => { outcome = Outcome::Interrupted; Vec::new() }
+        }
     } else {
         Vec::new()
     };
