@@ -84,6 +84,15 @@ fn latency_keeps_to_its_rate() {
 }
 
 #[test]
+fn latency_counts_from_when_a_message_was_due() {
+    // A server that does nothing from the 4th to the 44th of 60 messages makes most of them late, not one.
+    let server = BrokenServer::start(Mischief::Stall(20, 400), false);
+    let figures = figures(&format!("latency {} --subscribers 1 --messages 60 --rate 100", server.url()));
+    assert!(figures["latency_p50_us"].as_f64().unwrap() > 50_000.0, "{figures}");
+    assert!(figures["latency_max_us"].as_f64().unwrap() > 390_000.0, "{figures}");
+}
+
+#[test]
 fn many_topics_reach_their_1_to_5_subscribers() {
     // Each publisher has 10 topics and a hundred messages for them in turn, however they divide the total.
     let figures = figures(
@@ -214,6 +223,29 @@ fn a_run_that_is_interrupted_says_what_it_has() {
     assert_eq!((ended.code, ended.errors.as_slice()), (130, ["error: interrupted".to_owned()].as_slice()));
     let line = |start: &str| ended.output.iter().any(|line| line.starts_with(start));
     assert!(line("deliveries") && line("latency") && line("interrupted"), "{}", ended.told());
+}
+
+#[test]
+fn a_server_that_goes_away_ends_the_run_with_the_figures_so_far() {
+    for scenario in ["fanout", "latency", "many-topics --topics 10 --publishers 2"] {
+        let server = Server::start(&[]);
+        let watcher = server.subscribe(&["bench.>", "--count", "40"]);
+        let run = Run::start(
+            &[
+                ["bench"].as_slice(),
+                scenario.split(' ').collect::<Vec<_>>().as_slice(),
+                &[&server.url(), "--subscribers", "3", "--duration", "1h"],
+            ]
+            .concat(),
+        );
+        assert_eq!(watcher.end().output.len(), 40);
+        server.run.terminate();
+        let ended = run.end();
+        assert_eq!(ended.code, 1, "{}", ended.told());
+        assert!(ended.errors[0].ends_with(" disconnected"), "{}", ended.told());
+        let line = |start: &str| ended.output.iter().any(|line| line.starts_with(start));
+        assert!(line("deliveries") && line("ended early"), "{}", ended.told());
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use topichub::protocol::websocket::deflate::{Deflater, Settings, negotiate};
@@ -29,6 +30,8 @@ pub(crate) enum Mischief {
     Close(u64),
     /// It is not accepted.
     Refuse(u64),
+    /// For so many milliseconds nothing is done before it.
+    Stall(u64, u64),
     /// Nobody's handshake is accepted.
     Busy,
     /// The first of the handshakes that come back is not accepted.
@@ -163,6 +166,11 @@ impl Room {
             json!({"op": "message", "topic": topic, "offset": offset, "data": data}).to_string()
         };
         let sound = message(number, data);
+        if let Mischief::Stall(at, milliseconds) = self.mischief
+            && at == number
+        {
+            thread::sleep(Duration::from_millis(milliseconds));
+        }
         match self.mischief {
             Mischief::Lose(at) if at == number => {}
             Mischief::Double(at) if at == number => self.send(&[&sound, &sound]),

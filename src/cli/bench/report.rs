@@ -253,3 +253,17 @@ pub(super) fn size(bytes: u64) -> String {
         kib => format!("{kib:.1} KiB"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_shown_in_the_unit_that_suits_them() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
+        let times = [250, 1_500, 2_340_000, 61_000_000_000].map(|it| time(Duration::from_nanos(it)));
+        assert_eq!(times, ["0 µs", "2 µs", "2.34 ms", "61.00 s"]);
+        let sizes = [512, 10 * 1024, 3 << 20, 5 << 30].map(size);
+        assert_eq!(sizes, ["0.5 KiB", "10.0 KiB", "3.0 MiB", "5.00 GiB"]);
+    }
+}
