@@ -106,10 +106,6 @@ pub(super) struct FanOutArgs {
     /// Messages per second [default: the next when all have the last]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
-    /// Look at the sockets only so often: a client that waits for the next message is woken at the expense of a server
-    /// on the same machine. Adds as much to latencies
-    #[arg(long, value_name = "TIME", value_parser = parse_pause, conflicts_with = "rate")]
-    pub(super) pause: Option<Duration>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -226,12 +222,6 @@ fn parse_time(text: &str) -> Result<Duration, String> {
         humantime::parse_duration(text).map_err(|_| "a time is such as 500ms, 10s or 2m".to_owned())?;
     let possible = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
     if possible.contains(&time) { Ok(time) } else { Err("1ms to 1day are possible".to_owned()) }
-}
-
-fn parse_pause(text: &str) -> Result<Duration, String> {
-    let time = humantime::parse_duration(text).map_err(|_| "a time is such as 500us".to_owned())?;
-    let possible = Duration::from_micros(10)..=Duration::from_millis(100);
-    if possible.contains(&time) { Ok(time) } else { Err("10us to 100ms are possible".to_owned()) }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {

@@ -15,7 +15,7 @@ impl Bar {
     /// A stage of so many steps.
     pub(super) fn new(name: impl Into<Cow<'static, str>>, steps: u64) -> Self {
         let bar = ProgressBar::new(steps);
-        let style = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {msg}");
+        let style = ProgressStyle::with_template("{prefix:>12} [{bar:24}] {msg}");
         if let Ok(style) = style {
             bar.set_style(style.progress_chars("=> "));
         }

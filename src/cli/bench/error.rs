@@ -55,8 +55,6 @@ pub(super) enum BenchError {
     Topic(#[from] TopicError),
     #[error("cannot count latencies: {0}")]
     Histogram(String),
-    #[error("cannot wait for sockets")]
-    Runtime(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
     #[error("interrupted before anything was measured")]

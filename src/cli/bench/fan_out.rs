@@ -31,7 +31,6 @@ pub(super) async fn run(stage: &Stage<'_>, burst: u64, rate: Option<f64>) -> Res
     let mut report = Report::new(plan, target, audience.server.as_deref());
     report.value("burst_messages", burst);
     report.value("rate_wanted_messages_per_s", rate);
-    report.value("pause_us", plan.pause.map(|pause| pause.as_micros() as u64));
     report.row(
         "published",
         match (rate, burst) {

@@ -28,11 +28,6 @@ mod stop;
 mod storm;
 mod target;
 
-use std::io;
-use std::time::Duration;
-
-use tokio::runtime::Runtime;
-
 use self::args::BenchArgs;
 use self::error::BenchError;
 use self::outcome::Outcome;
@@ -47,8 +42,7 @@ use super::{Exit, Failure};
 pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
     let plan = Plan::of(args.scenario)?;
     machine::make_room(&plan)?;
-    let runtime = runtime(plan.pause).map_err(BenchError::Runtime)?;
-    let report = actix_rt::System::with_tokio_rt(|| runtime).block_on(bench(&plan))?;
+    let report = actix_rt::System::new().block_on(bench(&plan))?;
     let failed = |exit, text| Err(Failure { exit, text });
     if let Err(error) = report.print() {
         return failed(Exit::Refused, format!("error: cannot write to standard output: {error}"));
@@ -58,15 +52,6 @@ pub(super) fn run(args: BenchArgs) -> Result<(), Failure> {
         _ if report.is_sound => Ok(()),
         _ => failed(Exit::Refused, format!("error: the run failed: {}", report.faults)),
     }
-}
-
-/// One thread for everything. With a pause it stays away before it waits, and then finds many sockets ready at once.
-fn runtime(pause: Option<Duration>) -> io::Result<Runtime> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    if let Some(pause) = pause {
-        runtime.on_thread_park(move || std::thread::sleep(pause));
-    }
-    runtime.enable_all().build()
 }
 
 async fn bench(plan: &Plan) -> Result<Report, BenchError> {

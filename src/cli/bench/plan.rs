@@ -24,8 +24,6 @@ pub(super) struct Plan {
     pub(super) json: bool,
     pub(super) payload_bytes: usize,
     pub(super) length: Length,
-    /// How long we stay away from the sockets each time there is nothing to do.
-    pub(super) pause: Option<Duration>,
     pub(super) load: Load,
 }
 
@@ -69,14 +67,14 @@ impl Plan {
         let plan = match scenario {
             Scenario::FanOut(args) => {
                 let load = Load::FanOut { burst: 1, rate: args.rate };
-                let plan = Self::new("fanout", args.common, args.subscribers, load);
-                Self { pause: args.pause, ..plan }.publishing(args.payload_bytes, args.length.into())
+                Self::new("fanout", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
             }
             Scenario::Burst(args) => {
                 let load = Load::FanOut { burst: u64::from(args.burst), rate: args.fan_out.rate };
                 let args = args.fan_out;
-                let plan = Self::new("burst", args.common, args.subscribers, load);
-                Self { pause: args.pause, ..plan }.publishing(args.payload_bytes, args.length.into())
+                Self::new("burst", args.common, args.subscribers, load)
+                    .publishing(args.payload_bytes, args.length.into())
             }
             Scenario::ManyTopics(args) => {
                 let (publishers, window) = (args.publishers as usize, args.window as usize);
@@ -121,7 +119,6 @@ impl Plan {
             json,
             payload_bytes: PROBE_BYTES,
             length: Length::Messages(1),
-            pause: None,
             load,
         }
     }
