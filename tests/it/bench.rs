@@ -129,6 +129,21 @@ fn who_is_refused_in_a_storm_waits_and_is_counted() {
 }
 
 #[test]
+fn who_never_comes_back_from_a_storm_fails_the_run() {
+    let server = BrokenServer::start(Mischief::BusyFrom(8), false);
+    let ended = bench(&format!("storm {} --subscribers 3 --patience 300ms --json", server.url())).end();
+    let figures: Value = serde_json::from_str(&ended.output[0]).unwrap();
+    // Three and a publisher came; three of the next come back, and nobody after them.
+    assert_eq!((ended.code, &figures["ok"]), (0, &true.into()), "{figures}");
+    let server = BrokenServer::start(Mischief::BusyFrom(7), false);
+    let ended = bench(&format!("storm {} --subscribers 3 --patience 300ms --json", server.url())).end();
+    let figures: Value = serde_json::from_str(&ended.output[0]).unwrap();
+    check(&figures, &[("came_back_connections", 2), ("disconnected_connections", 1)]);
+    assert_eq!(ended.code, 1);
+    check_measured(&figures, &["refused_attempts"]);
+}
+
+#[test]
 fn readers_that_do_not_read_are_looked_after_at_the_end() {
     let figures = figures("slow --subscribers 5 --stalled 2 --messages 20 --rate 200 --payload-bytes 1000");
     // So little fits into the kernel's buffers: it waits for them there.

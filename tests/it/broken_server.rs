@@ -34,8 +34,10 @@ pub(crate) enum Mischief {
     Stall(u64, u64),
     /// Nobody's handshake is accepted.
     Busy,
-    /// The first of the handshakes that come back is not accepted.
+    /// This handshake is not accepted.
     BusyAtFirst(usize),
+    /// No handshake from this one on is accepted.
+    BusyFrom(usize),
 }
 
 /// A running one; it lives as long as the test program.
@@ -91,6 +93,7 @@ fn converse(mut stream: TcpStream, room: &Mutex<Room>) -> Option<()> {
         let is_busy = match room.mischief {
             Mischief::Busy => true,
             Mischief::BusyAtFirst(number) => room.handshakes == number,
+            Mischief::BusyFrom(number) => room.handshakes >= number,
             _ => false,
         };
         if is_busy {

@@ -10,6 +10,7 @@ use actix_rt::task::JoinHandle;
 use futures_util::future::join_all;
 use socket2::SockRef;
 use tokio::time::{interval, timeout};
+use topichub::Filter;
 use topichub::protocol::{Push, ServerMessage};
 
 use super::bar::Bar;
@@ -55,17 +56,11 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     }
     let without = gauge.stop(&run)?;
 
-    let mut sleepers = Vec::with_capacity(stalled);
     let first = run.ledger.borrow().published(0) + 1;
-    if outcome == Outcome::Complete {
-        for number in 0..stalled {
-            let wish = Wish { small_window: true, ..stage.wish(number) };
-            let named = |error: PeerError| error.of(format!("stalled subscriber {number}"), &target.url);
-            let mut peer = Peer::open(target, wish).await.map_err(named)?;
-            peer.subscribe(&filters[0]).await.map_err(named)?;
-            sleepers.push(peer);
-        }
-    }
+    let sleepers = match outcome {
+        Outcome::Complete => fall_asleep(stage, stalled, &filters[0]).await?,
+        _ => Vec::new(),
+    };
     let watch = Watch::start(target.process);
     let gauge = Gauge::start(target, &run)?;
     if outcome == Outcome::Complete {
@@ -85,6 +80,16 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     };
     outcome = audience.farewell(outcome, stop, plan.timeout).await;
 
+    let mut ledger = run.ledger.borrow_mut();
+    if outcome != Outcome::Interrupted {
+        ledger.close();
+    }
+    let found = Found { without, beside, peak, fates };
+    let wrong = found.fates.iter().filter(|fate| **fate == Fate::Wrong).count();
+    if wrong > 0 {
+        ledger.faults.altered += wrong as u64;
+        ledger.faults.tell(|| format!("{wrong} stalled readers got something else than what came next"));
+    }
     let mut report = Report::new(plan, target, audience.server.as_deref());
     report.value("stalled", stalled);
     report.value("rate_wanted_messages_per_s", rate);
@@ -93,32 +98,56 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
         format!("at {rate} per second, twice: without and beside {stalled} that do not read"),
     );
     report.add_deflate(plan.deflate, audience.offered, audience.accepted);
-    report.add_latency("latency_without", "latency without", &without.measured.latency);
-    report.add_latency("latency_beside", "latency beside", &beside.measured.latency);
-    compare(&mut report, &without, &beside);
-    let mut ledger = run.ledger.borrow_mut();
-    if !fates.is_empty() {
-        tell_fates(&mut report, &fates);
-        let wrong = fates.iter().filter(|fate| **fate == Fate::Wrong).count();
-        if wrong > 0 {
-            ledger.faults.altered += wrong as u64;
-            ledger.faults.tell(|| format!("{wrong} stalled readers got something else than what came next"));
-        }
-    }
-    report.row("beside", "what follows was measured beside them:");
-    report.add_counts(&beside);
-    report.add_cpu(&beside, "deliveries", beside.measured.deliveries);
-    report.add_memory(&[
-        ("before", "before", stage.bytes_before),
-        ("without", "without", without.server_bytes),
-        ("peak", "at most beside", peak),
-        ("after", "after", beside.server_bytes),
-    ]);
-    if outcome != Outcome::Interrupted {
-        ledger.close();
-    }
+    found.tell(&mut report, stage.bytes_before);
     report.conclude(&ledger.faults, outcome, ALL_ARRIVED);
     Ok(report)
+}
+
+/// Connects those that do not read.
+async fn fall_asleep(stage: &Stage<'_>, count: usize, filters: &[Filter]) -> Result<Vec<Peer>, BenchError> {
+    let mut sleepers = Vec::with_capacity(count);
+    for number in 0..count {
+        let wish = Wish { small_window: true, ..stage.wish(number) };
+        let named = |error: PeerError| error.of(format!("stalled subscriber {number}"), &stage.target.url);
+        let mut peer = Peer::open(stage.target, wish).await.map_err(named)?;
+        peer.subscribe(filters).await.map_err(named)?;
+        sleepers.push(peer);
+    }
+    Ok(sleepers)
+}
+
+/// What both halves came to.
+struct Found {
+    without: Figures,
+    beside: Figures,
+    /// The most memory the server had beside the stalled readers.
+    peak: Option<u64>,
+    fates: Vec<Fate>,
+}
+
+impl Found {
+    fn tell(&self, report: &mut Report, bytes_before: Option<u64>) {
+        let Self { without, beside, peak, fates } = self;
+        report.add_latency("latency_without", "latency without", &without.measured.latency);
+        report.add_latency("latency_beside", "latency beside", &beside.measured.latency);
+        compare(report, without, beside);
+        if !fates.is_empty() {
+            tell_fates(report, fates);
+        }
+        let (half, figures) = match beside.measured.messages {
+            0 => ("without them", without),
+            _ => ("beside them", beside),
+        };
+        report.row("", format!("what follows was measured {half}:"));
+        report.add_counts(figures);
+        report.add_cpu(figures, "deliveries", figures.measured.deliveries);
+        report.add_memory(&[
+            ("before", "before", bytes_before),
+            ("without", "without", without.server_bytes),
+            ("peak", "at most beside", *peak),
+            ("after", "after", beside.server_bytes),
+        ]);
+    }
 }
 
 fn compare(report: &mut Report, without: &Figures, beside: &Figures) {

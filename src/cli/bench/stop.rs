@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM, as something that every wait can wait for too.
+//! Ctrl-C, SIGTERM and SIGHUP, as something that every wait can wait for too.
 //! What is done about it is the scenarios' business.
 
 use std::cell::Cell;
@@ -50,9 +50,12 @@ fn signal() -> std::io::Result<impl Future<Output = ()>> {
 
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    // A terminal that is closed must not leave our server behind.
+    let mut hang_up = signal(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
             _ = terminate.recv() => {}
         }
     })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use hdrhistogram::Histogram;
 use tokio::time::{Instant, sleep, timeout_at};
 use topichub::Filter;
 
@@ -17,7 +18,7 @@ use super::outcome::Outcome;
 use super::peer::Peer;
 use super::process::Process;
 use super::publisher::Publisher;
-use super::readers::Readers;
+use super::readers::{Readers, Run};
 use super::report::{Report, number};
 use super::stage::Stage;
 
@@ -51,65 +52,25 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
     let gauge = Gauge::start(target, &run)?;
     let cut_at = Instant::now();
     audience.readers = Readers::new(Rc::clone(&run)); // drops the others, and their sockets with them
-    let bar = Bar::new("coming back", plan.subscribers as u64);
-    let mut returning: FuturesUnordered<_> = (0..plan.subscribers)
-        .map(|number| come_back(stage, number, &filters[number], cut_at, patience))
-        .collect();
-    let (mut latency, mut refused, mut failed, mut away) = (histogram()?, 0, 0, 0);
-    while outcome == Outcome::Complete {
-        let returned = tokio::select! {
-            returned = returning.next() => returned,
-            () = stop.asked() => { outcome = Outcome::Interrupted; None }
-        };
-        let Some(Return { subscriber, peer, took, refused: busy, failed: lost, last }) = returned else {
-            break;
-        };
-        refused += busy;
-        failed += lost;
-        match peer {
-            Some(peer) => {
-                latency.saturating_record(took.as_nanos() as u64);
-                audience.readers.add(subscriber, peer);
-                bar.set(audience.readers.len());
-            }
-            None => {
-                away += 1;
-                let why = last.map_or("no answer".to_owned(), |error| error.to_string());
-                run.ledger.borrow_mut().disconnected(&format!("subscriber {subscriber}"), &why);
-            }
-        }
+    let mut storm = Storm { latency: histogram()?, refused: 0, failed: 0, away: 0, took: Duration::ZERO };
+    if outcome == Outcome::Complete {
+        let returning = (0..plan.subscribers)
+            .map(|number| come_back(stage, number, &filters[number], cut_at, patience))
+            .collect();
+        outcome = storm.pass(stage, &run, returning, &mut audience.readers).await;
     }
-    drop((returning, bar));
-    let back = cut_at.elapsed();
+    storm.took = cut_at.elapsed();
     let figures = gauge.stop(&run)?;
     // Whoever says that he is subscribed gets the next message.
-    if outcome == Outcome::Complete && away == 0 {
+    if outcome == Outcome::Complete && storm.away == 0 {
         outcome = publisher.warm_up(1).await?;
     }
     outcome = audience.farewell(outcome, stop, plan.timeout).await;
 
     let mut report = Report::new(plan, target, audience.server.as_deref());
-    let returned = audience.readers.len();
     report.add_deflate(plan.deflate, audience.offered, audience.accepted);
-    report.value("came_back_connections", returned);
-    report.value("came_back_s", back.as_secs_f64());
-    report.value("came_back_connections_per_s", returned as f64 / back.as_secs_f64());
-    report.value("refused_attempts", refused);
-    report.value("failed_attempts", failed);
-    let rate = (returned as f64 / back.as_secs_f64()) as u64;
-    report.row(
-        "came back",
-        format!(
-            "{} of {}, subscribed again within {:.2} s ({} /s)",
-            number(returned as u64),
-            number(plan.subscribers as u64),
-            back.as_secs_f64(),
-            number(rate)
-        ),
-    );
-    report
-        .row("attempts", format!("{refused} refused by the server (503), {failed} failed, all tried again"));
-    report.add_latency("came_back", "until subscribed", &latency);
+    let returned = audience.readers.len();
+    storm.tell(&mut report, returned, plan.subscribers);
     report.add_cpu(&figures, "connections", returned as u64);
     report.add_memory(&[
         ("before", "before", stage.bytes_before),
@@ -117,11 +78,74 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
         ("after", "after the storm", figures.server_bytes),
     ]);
     let mut ledger = run.ledger.borrow_mut();
-    if outcome != Outcome::Interrupted && away == 0 {
+    if outcome != Outcome::Interrupted {
         ledger.close();
     }
     report.conclude(&ledger.faults, outcome, "who is back gets messages, each once");
     Ok(report)
+}
+
+/// What has become of all of them so far.
+struct Storm {
+    /// From the cut until subscribed, in nanoseconds.
+    latency: Histogram<u64>,
+    refused: u64,
+    failed: u64,
+    /// Those that never came back.
+    away: usize,
+    took: Duration,
+}
+
+impl Storm {
+    /// Until all are back or have lost their patience.
+    async fn pass(
+        &mut self,
+        stage: &Stage<'_>,
+        run: &Run,
+        mut returning: FuturesUnordered<impl Future<Output = Return>>,
+        readers: &mut Readers,
+    ) -> Outcome {
+        let bar = Bar::new("coming back", stage.plan.subscribers as u64);
+        loop {
+            let returned = tokio::select! {
+                returned = returning.next() => returned,
+                () = stage.stop.asked() => return Outcome::Interrupted,
+            };
+            let Some(returned) = returned else { return Outcome::Complete };
+            self.refused += returned.refused;
+            self.failed += returned.failed;
+            let Some(peer) = returned.peer else {
+                self.away += 1;
+                let why = returned.last.map_or("no answer".to_owned(), |error| error.to_string());
+                run.ledger.borrow_mut().disconnected(&format!("subscriber {}", returned.subscriber), &why);
+                continue;
+            };
+            self.latency.saturating_record(returned.took.as_nanos() as u64);
+            readers.add(returned.subscriber, peer);
+            bar.set(readers.len());
+        }
+    }
+
+    fn tell(&self, report: &mut Report, returned: usize, all: usize) {
+        let seconds = self.took.as_secs_f64();
+        let rate = returned as f64 / seconds;
+        report.value("came_back_connections", returned);
+        report.value("came_back_s", seconds);
+        report.value("came_back_connections_per_s", rate);
+        report.value("refused_attempts", self.refused);
+        report.value("failed_attempts", self.failed);
+        let (returned, all, rate) = (number(returned as u64), number(all as u64), number(rate as u64));
+        report.row(
+            "came back",
+            format!("{returned} of {all}, subscribed again within {seconds:.2} s ({rate} /s)"),
+        );
+        let Self { refused, failed, .. } = self;
+        report.row(
+            "attempts",
+            format!("{refused} refused by the server (503), {failed} failed, all tried again"),
+        );
+        report.add_latency("came_back", "until subscribed", &self.latency);
+    }
 }
 
 /// One client: tries until it is subscribed again or its patience is over.
