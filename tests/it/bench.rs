@@ -129,6 +129,13 @@ fn who_is_refused_in_a_storm_waits_and_is_counted() {
 }
 
 #[test]
+fn a_server_that_is_busy_for_the_moment_is_asked_again() {
+    let server = BrokenServer::start(Mischief::BusyAtFirst(2), false);
+    let figures = figures(&format!("fanout {} --subscribers 4 --messages 5", server.url()));
+    check(&figures, &[("connect_refused_attempts", 1), ("deliveries", 20)]);
+}
+
+#[test]
 fn who_never_comes_back_from_a_storm_fails_the_run() {
     let server = BrokenServer::start(Mischief::BusyFrom(8), false);
     let ended = bench(&format!("storm {} --subscribers 3 --patience 300ms --json", server.url())).end();
@@ -294,7 +301,7 @@ fn what_cannot_be_done_is_explained() {
     let elsewhere = bench(&format!("fanout {}/healthz --subscribers 1", server.url()));
     let no_process = bench(&format!("idle {} --pid 4194305", server.url()));
     let busy = BrokenServer::start(Mischief::Busy, false);
-    let busy = bench(&format!("fanout {} --subscribers 1", busy.url()));
+    let busy = bench(&format!("fanout {} --subscribers 1 --timeout 300ms", busy.url()));
     let mut few_files = Command::new("sh");
     let program = topichub(&[]).get_program().to_owned();
     few_files.args(["-c", "ulimit -n 100; exec \"$0\" bench fanout --subscribers 200"]).arg(program);

@@ -17,7 +17,7 @@ pub(super) async fn run(stage: &Stage<'_>, burst: u64, rate: Option<f64>) -> Res
     let subscriptions = stage.one_topic()?;
     let run = stage.run(&subscriptions)?;
     let audience = stage.open(&run, &stage.filters(&subscriptions)).await?;
-    let mut publisher = Publisher::open(plan, target, Rc::clone(&run), stop).await?;
+    let mut publisher = Publisher::open(stage, Rc::clone(&run)).await?;
 
     let mut outcome = publisher.warm_up(WARM_UP).await?;
     let gauge = Gauge::start(target, &run)?;
@@ -28,7 +28,7 @@ pub(super) async fn run(stage: &Stage<'_>, burst: u64, rate: Option<f64>) -> Res
     let figures = gauge.stop(&run)?;
     outcome = audience.farewell(outcome, stop, plan.timeout).await;
 
-    let mut report = Report::new(plan, target, audience.server.as_deref());
+    let mut report = stage.report(&audience);
     report.value("burst_messages", burst);
     report.value("rate_wanted_messages_per_s", rate);
     report.row(
@@ -40,7 +40,6 @@ pub(super) async fn run(stage: &Stage<'_>, burst: u64, rate: Option<f64>) -> Res
             (Some(rate), _) => format!("in bursts of {burst}, at {rate} messages per second"),
         },
     );
-    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
     report.add_counts(&figures);
     let label = if rate.is_some() { "latency since due" } else { "latency" };
     report.add_latency("latency", label, &figures.measured.latency);

@@ -24,8 +24,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
     let outcome = everybody_has_it(&run, stop, plan.timeout).await;
     let subscribed = resident().filter(|_| outcome == Outcome::Complete);
 
-    let mut report = Report::new(plan, target, audience.server.as_deref());
-    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
+    let mut report = stage.report(&audience);
     let each = |now: Option<u64>| {
         let more = now? as f64 - stage.bytes_before? as f64;
         Some(more / 1024.0 / plan.subscribers as f64)

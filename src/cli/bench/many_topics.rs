@@ -86,7 +86,7 @@ pub(super) async fn run(
     let figures = gauge.stop(&run)?;
     outcome = audience.farewell(outcome, stop, plan.timeout).await;
 
-    let mut report = Report::new(plan, target, audience.server.as_deref());
+    let mut report = stage.report(&audience);
     let count: usize = subscriptions.of_seats.iter().map(Vec::len).sum();
     report.value("topics", topics);
     report.value("subscriptions", count);
@@ -97,7 +97,6 @@ pub(super) async fn run(
         "published",
         format!("by {publishers} connections, each with up to {window} messages on their way"),
     );
-    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
     report.add_counts(&figures);
     report.add_latency("publish_reply", "reply to publish", &floor.latency.borrow());
     report.add_latency("latency", "latency", &figures.measured.latency);
@@ -137,8 +136,8 @@ fn spread(stage: &Stage<'_>, topics: u32) -> Result<Subscriptions, BenchError> {
 async fn open_publishers(stage: &Stage<'_>, count: usize) -> Result<Vec<Peer>, BenchError> {
     let mut peers = Vec::with_capacity(count);
     for number in 0..count {
-        let peer = Peer::open(stage.target, Wish::plain(stage.plan.publisher_codec())).await;
-        peers.push(peer.map_err(|error| error.of(format!("publisher {number}"), &stage.target.url))?);
+        let who = || format!("publisher {number}");
+        peers.push(stage.connect(who, Wish::plain(stage.plan.publisher_codec()), &[]).await?);
         if stage.stop.is_asked() {
             return Err(BenchError::Interrupted);
         }

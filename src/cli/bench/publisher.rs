@@ -15,8 +15,9 @@ use super::ledger::Ledger;
 use super::outcome::{Outcome, everybody_has_it};
 use super::pace::Pace;
 use super::peer::{Peer, Wish};
-use super::plan::{Length, Plan};
+use super::plan::Length;
 use super::readers::Run;
+use super::stage::Stage;
 use super::stop::Stop;
 use super::target::Target;
 
@@ -33,14 +34,10 @@ pub(super) struct Publisher<'a> {
 }
 
 impl<'a> Publisher<'a> {
-    pub(super) async fn open(
-        plan: &Plan,
-        target: &'a Target,
-        run: Rc<Run>,
-        stop: &'a Stop,
-    ) -> Result<Self, BenchError> {
-        let opening = Peer::open(target, Wish::plain(plan.publisher_codec()));
-        let peer = opening.await.map_err(|error| error.of("the publisher", &target.url))?;
+    pub(super) async fn open(stage: &Stage<'a>, run: Rc<Run>) -> Result<Self, BenchError> {
+        let Stage { plan, target, stop, .. } = *stage;
+        let wish = Wish::plain(plan.publisher_codec());
+        let peer = stage.connect(|| "the publisher".to_owned(), wish, &[]).await?;
         Ok(Self { peer, run, target, stop, timeout: plan.timeout })
     }
 

@@ -134,7 +134,10 @@ impl Report {
         self.row("messages", line(measured.messages));
         self.row("deliveries", line(measured.deliveries));
         let bytes = measured.received_bytes;
-        self.row("received", format!("{:>12}   {:>11} /s", size(bytes), size(rate(bytes) as u64)));
+        let each = (measured.deliveries > 0).then(|| bytes as f64 / measured.deliveries as f64);
+        self.value("received_bytes_per_delivery", each);
+        let each = each.map(|each| format!("   {each:.0} bytes each")).unwrap_or_default();
+        self.row("received", format!("{:>12}   {:>11} /s{each}", size(bytes), size(rate(bytes) as u64)));
     }
 
     /// Percentiles; keys are `NAME_p50_us` and so on.

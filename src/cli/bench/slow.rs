@@ -46,7 +46,7 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     let run = stage.run(&subscriptions)?;
     let filters = stage.filters(&subscriptions);
     let audience = stage.open(&run, &filters).await?;
-    let mut publisher = Publisher::open(plan, target, Rc::clone(&run), stop).await?;
+    let mut publisher = Publisher::open(stage, Rc::clone(&run)).await?;
     let mut outcome = publisher.warm_up(WARM_UP).await?;
 
     let gauge = Gauge::start(target, &run)?;
@@ -90,14 +90,13 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
         ledger.faults.altered += wrong as u64;
         ledger.faults.tell(|| format!("{wrong} stalled readers got something else than what came next"));
     }
-    let mut report = Report::new(plan, target, audience.server.as_deref());
+    let mut report = stage.report(&audience);
     report.value("stalled", stalled);
     report.value("rate_wanted_messages_per_s", rate);
     report.row(
         "published",
         format!("at {rate} per second, twice: without and beside {stalled} that do not read"),
     );
-    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
     found.tell(&mut report, stage.bytes_before);
     report.conclude(&ledger.faults, outcome, ALL_ARRIVED);
     Ok(report)
@@ -108,10 +107,8 @@ async fn fall_asleep(stage: &Stage<'_>, count: usize, filters: &[Filter]) -> Res
     let mut sleepers = Vec::with_capacity(count);
     for number in 0..count {
         let wish = Wish { small_window: true, ..stage.wish(number) };
-        let named = |error: PeerError| error.of(format!("stalled subscriber {number}"), &stage.target.url);
-        let mut peer = Peer::open(stage.target, wish).await.map_err(named)?;
-        peer.subscribe(filters).await.map_err(named)?;
-        sleepers.push(peer);
+        let who = || format!("stalled subscriber {number}");
+        sleepers.push(stage.connect(who, wish, filters).await?);
     }
     Ok(sleepers)
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
     let run = stage.run(&subscriptions)?;
     let filters = stage.filters(&subscriptions);
     let mut audience = stage.open(&run, &filters).await?;
-    let mut publisher = Publisher::open(plan, target, Rc::clone(&run), stop).await?;
+    let mut publisher = Publisher::open(stage, Rc::clone(&run)).await?;
     let mut outcome = publisher.warm_up(1).await?;
     let connected = target.process.and_then(Process::resident_bytes);
 
@@ -67,8 +67,7 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
     }
     outcome = audience.farewell(outcome, stop, plan.timeout).await;
 
-    let mut report = Report::new(plan, target, audience.server.as_deref());
-    report.add_deflate(plan.deflate, audience.offered, audience.accepted);
+    let mut report = stage.report(&audience);
     let returned = audience.readers.len();
     storm.tell(&mut report, returned, plan.subscribers);
     report.add_cpu(&figures, "connections", returned as u64);
