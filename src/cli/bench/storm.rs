@@ -1,6 +1,7 @@
 //! `storm`: every connection is cut at once, as when a network fails, and all come back at once.
 //! Backing off is what clients do on their own; it is part of what is measured.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ struct Return {
     took: Duration,
     /// Times the server said 503.
     refused: u64,
-    /// Times it went wrong otherwise, and how the last time.
-    failed: u64,
+    /// How it went wrong otherwise.
+    failed: Vec<String>,
     last: Option<PeerError>,
 }
 
@@ -52,7 +53,8 @@ pub(super) async fn run(stage: &Stage<'_>, patience: Duration) -> Result<Report,
     let gauge = Gauge::start(target, &run)?;
     let cut_at = Instant::now();
     audience.readers = Readers::new(Rc::clone(&run)); // drops the others, and their sockets with them
-    let mut storm = Storm { latency: histogram()?, refused: 0, failed: 0, away: 0, took: Duration::ZERO };
+    let mut storm =
+        Storm { latency: histogram()?, refused: 0, failed: BTreeMap::new(), away: 0, took: Duration::ZERO };
     if outcome == Outcome::Complete {
         let returning = (0..plan.subscribers)
             .map(|number| come_back(stage, number, &filters[number], cut_at, patience))
@@ -89,7 +91,8 @@ struct Storm {
     /// From the cut until subscribed, in nanoseconds.
     latency: Histogram<u64>,
     refused: u64,
-    failed: u64,
+    /// How attempts went wrong, and how often each.
+    failed: BTreeMap<String, u64>,
     /// Those that never came back.
     away: usize,
     took: Duration,
@@ -112,7 +115,7 @@ impl Storm {
             };
             let Some(returned) = returned else { return Outcome::Complete };
             self.refused += returned.refused;
-            self.failed += returned.failed;
+            returned.failed.into_iter().for_each(|how| *self.failed.entry(how).or_default() += 1);
             let Some(peer) = returned.peer else {
                 self.away += 1;
                 let why = returned.last.map_or("no answer".to_owned(), |error| error.to_string());
@@ -132,17 +135,22 @@ impl Storm {
         report.value("came_back_s", seconds);
         report.value("came_back_connections_per_s", rate);
         report.value("refused_attempts", self.refused);
-        report.value("failed_attempts", self.failed);
+        let failed: u64 = self.failed.values().sum();
+        report.value("failed_attempts", failed);
+        report.value("failed_attempts_by_reason", serde_json::json!(self.failed));
         let (returned, all, rate) = (number(returned as u64), number(all as u64), number(rate as u64));
         report.row(
             "came back",
             format!("{returned} of {all}, subscribed again within {seconds:.2} s ({rate} /s)"),
         );
-        let Self { refused, failed, .. } = self;
+        let refused = number(self.refused);
         report.row(
             "attempts",
-            format!("{refused} refused by the server (503), {failed} failed, all tried again"),
+            format!("{refused} refused by the server (503), {} failed, all tried again", number(failed)),
         );
+        for (how, count) in &self.failed {
+            report.row("", format!("{} times {how}", number(*count)));
+        }
         report.add_latency("came_back", "until subscribed", &self.latency);
     }
 }
@@ -156,7 +164,7 @@ async fn come_back(
     patience: Duration,
 ) -> Return {
     let mut returned =
-        Return { subscriber, peer: None, took: Duration::ZERO, refused: 0, failed: 0, last: None };
+        Return { subscriber, peer: None, took: Duration::ZERO, refused: 0, failed: Vec::new(), last: None };
     let mut back_off = BACK_OFF_MIN;
     let trying = async {
         loop {
@@ -176,7 +184,7 @@ async fn come_back(
                     after.unwrap_or(back_off)
                 }
                 Err(error) => {
-                    returned.failed += 1;
+                    returned.failed.push(error.to_string());
                     returned.last = Some(error);
                     back_off
                 }
