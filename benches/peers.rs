@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use peers::launch::Outside;
 use peers::report::{Report, Row};
-use peers::target::{Installation, Outside, Target};
+use peers::target::{Installation, Target};
 use peers::turn::{self, Figures, Plan};
 use support::limit;
 use support::process;

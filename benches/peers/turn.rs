@@ -5,8 +5,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use super::launch::{Outside, Running};
 use super::load::Load;
-use super::target::{Outside, Running, Target};
+use super::target::Target;
 use crate::support::now;
 
 /// Messages in one write of the publisher.
@@ -68,11 +69,11 @@ pub(crate) fn measure(
 ) -> io::Result<()> {
     // The bare limit holds nothing for its connections.
     if with_idle && !matches!(target, Target::Limit) {
-        let mut running = target.start(directory, outside)?;
+        let mut running = Running::start(target, directory, outside)?;
         let idle = idle(&running, plan.idle);
         figures.idle = explained(idle, &mut running)?;
     }
-    let mut running = target.start(directory, outside)?;
+    let mut running = Running::start(target, directory, outside)?;
     let result = deliveries(&running, plan, figures);
     explained(result, &mut running)
 }
