@@ -164,6 +164,14 @@ impl Dialect {
         Ok(())
     }
 
+    /// How long a delivery is, with a frame of its own around it where there are any.
+    pub(crate) fn delivery_bytes(self) -> io::Result<usize> {
+        let (mut bytes, mut frame) = (Vec::new(), Vec::new());
+        self.deliver(1_000, &mut bytes)?;
+        encode_frame(&mut frame, self.opcode(), &bytes, None);
+        Ok(if self.is_websocket() { frame.len() } else { bytes.len() })
+    }
+
     /// What a server may ask at any time, inside its messages' stream.
     pub(crate) fn pulse(self) -> Option<Pulse> {
         match self {

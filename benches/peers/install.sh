@@ -58,7 +58,7 @@ npm_package() {
     need node "Debian: apt-get install nodejs npm"
     need npm "Debian: apt-get install npm"
     if [[ ! $here/node/node_modules/.installed -nt $here/node/package-lock.json ]]; then
-        (cd "$here/node" && npm ci --silent --no-audit --no-fund) >&2
+        (cd "$here/node" && npm ci --loglevel=error --no-audit --no-fund) >&2
         touch "$here/node/node_modules/.installed"
     fi
     echo "$1 $(node -p 'require(process.argv[1]).version' "$here/node/node_modules/$1/package.json"), Node $(node --version)"

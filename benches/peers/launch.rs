@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::dialect::Dialect;
 use super::load::Endpoint;
 use super::target::Target;
 use crate::support::process::{Server, cpu_time_of, resident_bytes_of};
@@ -32,36 +31,26 @@ impl Running {
     pub(crate) fn start(target: Target, directory: &Path, outside: &Outside) -> io::Result<Self> {
         fs::create_dir_all(directory)?;
         let port = free_port()?;
-        let (command, path, dialect) = match target {
-            Target::Limit => {
-                let server = Server::limit()?;
-                let address = server.address;
-                return Ok(Self::of(server, Endpoint { address, path: "/".into(), dialect: Dialect::Limit }));
-            }
-            Target::Topichub => {
-                let server = Server::hub()?;
-                let address = server.address;
-                return Ok(Self::of(server, Endpoint { address, path: "/ws".into(), dialect: Dialect::Hub }));
-            }
+        let of_started = |server: Server, path: &str| {
+            let endpoint = Endpoint { address: server.address, path: path.into(), dialect: target.dialect() };
+            Self { pid: Some(server.pid()), server: Some(server), endpoint }
+        };
+        let (command, path) = match target {
+            Target::Limit => return Ok(of_started(Server::limit()?, "/")),
+            Target::Topichub => return Ok(of_started(Server::hub()?, "/ws")),
             Target::Url => return outside.running(),
-            Target::Nats => (nats(directory, port)?, "/", Dialect::Nats),
-            Target::Mosquitto => (mosquitto(directory, port)?, "/mqtt", Dialect::Mqtt),
-            Target::Rumqttd => (rumqttd(directory, port)?, "/", Dialect::Mqtt),
-            Target::Nchan => (nginx(directory, port)?, "/subscribe", Dialect::Nchan),
-            Target::Redis => (redis(directory, port), "", Dialect::Resp),
-            Target::Ws => (node("ws.mjs", port), "/", Dialect::Broadcast),
-            Target::SocketIo => {
-                (node("socket.io.mjs", port), "/socket.io/?EIO=4&transport=websocket", Dialect::SocketIo)
-            }
-            Target::Actix => (with(installed("naive"), &[&port.to_string()]), "/", Dialect::Broadcast),
+            Target::Nats => (nats(directory, port)?, "/"),
+            Target::Mosquitto => (mosquitto(directory, port)?, "/mqtt"),
+            Target::Rumqttd => (rumqttd(directory, port)?, "/"),
+            Target::Nchan => (nginx(directory, port)?, "/subscribe"),
+            Target::Redis => (redis(directory, port), ""),
+            Target::Ws => (node("ws.mjs", port), "/"),
+            Target::SocketIo => (node("socket.io.mjs", port), "/socket.io/?EIO=4&transport=websocket"),
+            Target::Actix => (with(installed("naive"), &[&port.to_string()]), "/"),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = Server::listening(command, address, &directory.join("log"))?;
-        Ok(Self::of(server, Endpoint { address, path: path.into(), dialect }))
-    }
-
-    fn of(server: Server, endpoint: Endpoint) -> Self {
-        Self { pid: Some(server.pid()), server: Some(server), endpoint }
+        Ok(of_started(server, path))
     }
 
     /// Its processor time so far, if its process is known.
@@ -97,7 +86,7 @@ impl Outside {
         let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
         let address = host.to_socket_addrs().map_err(|error| invalid(format!("{host}: {error}")))?.next();
         let address = address.ok_or_else(|| invalid(format!("{host} has no address")))?;
-        let endpoint = Endpoint { address, path: path.into(), dialect: Dialect::Broadcast };
+        let endpoint = Endpoint { address, path: path.into(), dialect: Target::Url.dialect() };
         Ok(Running { server: None, pid: self.pid, endpoint })
     }
 }

@@ -174,7 +174,9 @@ impl Report {
             writeln!(out, "\n## What is compared\n")?;
             for row in self.rows.iter().filter(|row| row.is_present()) {
                 let version = row.version.as_deref().unwrap_or_default();
-                writeln!(out, "- **{}** ({version}). {}", row.target.title(), row.target.note())?;
+                let bytes = row.target.dialect().delivery_bytes().unwrap_or_default();
+                write!(out, "- **{}** ({version}). {} ", row.target.title(), row.target.note())?;
+                writeln!(out, "{bytes} bytes for a delivery.")?;
             }
             writeln!(out, "\n## The spread\n\nMedian (least–most) of {} turns.\n", plan.rounds)?;
             writeln!(out, "| server | CPU, single | CPU, bursts | thousand deliveries/s | KiB idle |")?;

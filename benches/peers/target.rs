@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use super::dialect::Dialect;
 use super::launch::{INSTALLED, Outside};
 
 /// Which server.
@@ -71,6 +72,20 @@ impl Target {
             Self::SocketIo => "Socket.IO (Node)",
             Self::Actix => "actix-web-actors",
             Self::Url => "at --url",
+        }
+    }
+
+    /// What it speaks.
+    pub(crate) fn dialect(self) -> Dialect {
+        match self {
+            Self::Limit => Dialect::Limit,
+            Self::Topichub => Dialect::Hub,
+            Self::Nats => Dialect::Nats,
+            Self::Mosquitto | Self::Rumqttd => Dialect::Mqtt,
+            Self::Nchan => Dialect::Nchan,
+            Self::Redis => Dialect::Resp,
+            Self::SocketIo => Dialect::SocketIo,
+            Self::Ws | Self::Actix | Self::Url => Dialect::Broadcast,
         }
     }
 
