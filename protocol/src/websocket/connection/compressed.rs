@@ -7,7 +7,7 @@ use super::{Connection, Frame, PartialMessage};
 use crate::websocket::deflate::{Context, Inflater, Inflaters};
 use crate::websocket::event::{Found, Source};
 use crate::websocket::utf8::Utf8;
-use crate::websocket::{MessageKind, Violation};
+use crate::websocket::{MessageKind, Role, Violation};
 
 /// What a peer that compresses makes necessary.
 #[derive(Debug)]
@@ -63,10 +63,13 @@ impl Connection {
             self.keep(&inflaters.scratch()[..filled], len);
             Source::Gathered(mem::take(&mut self.buffer))
         };
-        compression.context.remember(match &source {
-            Source::Gathered(bytes) => bytes,
-            _ => &inflaters.scratch()[..filled],
-        });
+        // A server that was asked for no context takeover has agreed to it (RFC 7692 §7.1.1.1).
+        if matches!(self.config.role, Role::Server) {
+            compression.context.remember(match &source {
+                Source::Gathered(bytes) => bytes,
+                _ => &inflaters.scratch()[..filled],
+            });
+        }
         self.compression = Some(compression);
         Ok(Some(Found::Message(message.kind, source)))
     }
