@@ -12,6 +12,9 @@ use crate::support::stats::Samples;
 /// How many turns may fail.
 const FAILURES_MAX: usize = 2;
 
+/// The load average above which a machine is too busy for figures that mean something by themselves.
+const QUIET: f64 = 0.5;
+
 /// What became of one target.
 pub(crate) struct Row {
     pub(crate) target: Target,
@@ -157,6 +160,12 @@ impl Report {
             writeln!(out, "# TopicHub beside others\n")?;
             writeln!(out, "Written by `make bench-peers` (`benches/peers.rs`); do not edit.")?;
             writeln!(out, "{} Its load average before the run was {}.\n", machine()?, self.load)?;
+            if self.load.parse().is_ok_and(|load: f64| load > QUIET) {
+                writeln!(
+                    out,
+                    "It was busy with other things: times are longer than they need be, ratios say more.\n"
+                )?;
+            }
             let cells = self.cells();
             for (at, row) in cells.iter().enumerate() {
                 writeln!(out, "| {} |", row.join(" | "))?;
