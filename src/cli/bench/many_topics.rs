@@ -3,10 +3,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use actix_rt::task::JoinHandle;
 use hdrhistogram::Histogram;
 use tokio::time::interval;
 use topichub::protocol::{CommandId, Reply, ServerMessage};
@@ -22,6 +23,7 @@ use super::publisher::{feed, left};
 use super::readers::Run;
 use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::Stage;
+use crate::cli::server_url::ServerUrl;
 
 /// Topics have 1 to so many subscribers, in turn.
 const SUBSCRIBERS_MAX: usize = 5;
@@ -37,6 +39,8 @@ struct Floor {
     window: usize,
     published: Cell<u64>,
     replies: Cell<u64>,
+    /// Why there is no use in going on.
+    failure: RefCell<Option<BenchError>>,
     /// From when a message was written to its `published`, in nanoseconds.
     latency: RefCell<Histogram<u64>>,
 }
@@ -59,7 +63,7 @@ pub(super) async fn run(
 ) -> Result<Report, BenchError> {
     let Stage { plan, target, stop, .. } = *stage;
     let subscriptions = spread(stage, topics)?;
-    let mut peers = open_publishers(stage, publishers).await?;
+    let peers = open_publishers(stage, publishers).await?;
     let needed = subscriptions.of_seats.iter().map(Vec::len).max().unwrap_or(0);
     let max =
         peers.iter().filter_map(|peer| peer.welcome.as_ref()).map(|it| it.limits.topics_per_session).min();
@@ -70,16 +74,17 @@ pub(super) async fn run(
     let audience = stage.open(&run, &stage.filters(&subscriptions)).await?;
 
     let gauge = Gauge::start(target, &run)?;
-    let floor = Floor {
+    let floor = Rc::new(Floor {
         run: Rc::clone(&run),
         began: run.now(),
         length: plan.length,
         window,
         published: Cell::new(0),
         replies: Cell::new(0),
+        failure: RefCell::new(None),
         latency: RefCell::new(histogram()?),
-    };
-    let mut outcome = publish(stage, &floor, &mut peers, topics).await?;
+    });
+    let mut outcome = publish(stage, &floor, peers, topics).await?;
     if outcome == Outcome::Complete {
         outcome = everybody_has_it(&run, stop, plan.timeout).await;
     }
@@ -148,40 +153,34 @@ async fn open_publishers(stage: &Stage<'_>, count: usize) -> Result<Vec<Peer>, B
 /// All of them at once, until the plan is fulfilled or there is no use in going on.
 async fn publish(
     stage: &Stage<'_>,
-    floor: &Floor,
-    peers: &mut [Peer],
+    floor: &Rc<Floor>,
+    peers: Vec<Peer>,
     topics: u32,
 ) -> Result<Outcome, BenchError> {
     let Stage { plan, target, stop, .. } = *stage;
     let bar = Bar::of_length("publishing", plan.length);
     let step = peers.len();
-    let publishers = peers.iter_mut().enumerate().map(async |(number, peer)| {
-        let mut own = (0..topics).skip(number).step_by(step).cycle();
-        let who = || format!("publisher {number}");
-        match publish_to(floor, peer, &mut own).await {
-            Err(Ended::Peer(PeerError::Command(error))) => {
-                Err(PeerError::Command(error).of(who(), &target.url))
-            }
-            Err(Ended::Peer(error)) => {
-                floor.run.ledger.borrow_mut().disconnected(&who(), &error.to_string());
-                Ok(())
-            }
-            Err(Ended::Bench(error)) => Err(error),
-            Ok(()) => Ok(()),
-        }
+    // Each is a task of its own: as one they would share the turn of one among a thousand subscribers.
+    let publishers = peers.into_iter().enumerate().map(|(number, peer)| {
+        let own = (0..topics).skip(number).step_by(step).cycle();
+        actix_rt::spawn(publish_as(number, Rc::clone(floor), peer, own, target.url.clone()))
     });
-    let mut publishers = Box::pin(try_join_all(publishers));
+    let mut publishers = Publishers(publishers.collect());
+    let mut ending = pin!(publishers.ended());
     let mut look = interval(LOOK);
     let (mut before, mut quiet) = (0, Duration::ZERO);
     loop {
         tokio::select! {
-            done = &mut publishers => {
-                done?;
+            () = &mut ending => {
                 let is_broken = floor.run.ledger.borrow().is_broken();
-                return Ok(if is_broken { Outcome::Broken } else { Outcome::Complete });
+                let outcome = if is_broken { Outcome::Broken } else { Outcome::Complete };
+                return floor.failure.take().map_or(Ok(outcome), Err);
             }
             () = stop.asked() => return Ok(Outcome::Interrupted),
             _ = look.tick() => {
+                if let Some(failure) = floor.failure.take() {
+                    return Err(failure);
+                }
                 let ledger = floor.run.ledger.borrow();
                 if ledger.is_broken() {
                     return Ok(Outcome::Broken);
@@ -197,6 +196,44 @@ async fn publish(
             }
         }
     }
+}
+
+/// Publishers at work; they stop when this is dropped.
+struct Publishers(Vec<JoinHandle<()>>);
+
+impl Publishers {
+    /// Until all have done their work. May be dropped while it waits.
+    async fn ended(&mut self) {
+        for task in &mut self.0 {
+            let _ = task.await; // it tells the floor what went wrong
+        }
+    }
+}
+
+impl Drop for Publishers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// The publisher of this number, to its end.
+async fn publish_as(
+    number: usize,
+    floor: Rc<Floor>,
+    mut peer: Peer,
+    mut topics: impl Iterator<Item = u32>,
+    url: ServerUrl,
+) {
+    let who = format!("publisher {number}");
+    let failure = match publish_to(&floor, &mut peer, &mut topics).await {
+        Ok(()) => return,
+        Err(Ended::Bench(error)) => error,
+        Err(Ended::Peer(error @ PeerError::Command(_))) => error.of(who, &url),
+        Err(Ended::Peer(error)) => {
+            return floor.run.ledger.borrow_mut().disconnected(&who, &error.to_string());
+        }
+    };
+    floor.failure.borrow_mut().get_or_insert(failure);
 }
 
 /// One publisher: as many messages on their way as the window allows, to its topics in turn.
