@@ -71,7 +71,7 @@ impl Default for Settings {
             message_bytes_max: 64 * 1024,
             connections_max: 1_000_000,
             connections_per_address_max: 0,
-            handshakes_max: 4096,
+            handshakes_max: 16_384,
             accepts_per_second_max: 0,
             topics_per_session_max: 128,
             outbox_bytes_max: 1024 * 1024,

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::settings::Settings;
 
 /// Refused peers that are being told so. Beyond, they are hung up on without a word.
-const REFUSALS_MAX: usize = 1024;
+const REFUSALS_MAX: usize = 8192;
 
 /// How long it may take to tell a peer that it is refused.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

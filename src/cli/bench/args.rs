@@ -121,9 +121,12 @@ pub(super) struct BurstArgs {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ManyTopicsArgs {
-    /// Topics; they have 1, 2, 3, 4 and 5 subscribers in turn
+    /// Topics; they have 1, 2, 3 and so on subscribers in turn
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) topics: u32,
+    /// The most subscribers of a topic
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) topic_subscribers_max: u32,
     /// Connections over which the subscriptions are spread
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) subscribers: u32,

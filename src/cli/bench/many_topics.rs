@@ -25,9 +25,6 @@ use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::Stage;
 use crate::cli::server_url::ServerUrl;
 
-/// Topics have 1 to so many subscribers, in turn.
-const SUBSCRIBERS_MAX: usize = 5;
-
 /// From one look at the whole to the next.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -58,11 +55,12 @@ enum Ended {
 pub(super) async fn run(
     stage: &Stage<'_>,
     topics: u32,
+    topic_subscribers_max: usize,
     publishers: usize,
     window: usize,
 ) -> Result<Report, BenchError> {
     let Stage { plan, target, stop, .. } = *stage;
-    let subscriptions = spread(stage, topics)?;
+    let subscriptions = spread(stage, topics, topic_subscribers_max)?;
     let peers = open_publishers(stage, publishers).await?;
     let needed = subscriptions.of_seats.iter().map(Vec::len).max().unwrap_or(0);
     let max =
@@ -123,13 +121,13 @@ pub(super) async fn run(
     Ok(report)
 }
 
-/// Gives the topics 1 to 5 subscribers each, and the subscribers equally many topics.
-fn spread(stage: &Stage<'_>, topics: u32) -> Result<Subscriptions, BenchError> {
+/// Gives the topics 1 subscriber and more in turn, and the subscribers equally many topics.
+fn spread(stage: &Stage<'_>, topics: u32, topic_subscribers_max: usize) -> Result<Subscriptions, BenchError> {
     let seats = stage.plan.subscribers;
     let mut of_seats = vec![Vec::new(); seats];
     let mut seat = 0;
     for topic in 0..topics {
-        for _ in 0..(1 + topic as usize % SUBSCRIBERS_MAX).min(seats) {
+        for _ in 0..(1 + topic as usize % topic_subscribers_max).min(seats) {
             of_seats[seat].push(topic);
             seat = (seat + 1) % seats;
         }

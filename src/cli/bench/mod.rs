@@ -60,8 +60,8 @@ async fn bench(plan: &Plan) -> Result<Report, BenchError> {
     let stage = Stage::new(plan, &target, &stop);
     match plan.load {
         Load::FanOut { burst, rate } => fan_out::run(&stage, burst, rate).await,
-        Load::ManyTopics { topics, publishers, window } => {
-            many_topics::run(&stage, topics, publishers, window).await
+        Load::ManyTopics { topics, topic_subscribers_max, publishers, window } => {
+            many_topics::run(&stage, topics, topic_subscribers_max, publishers, window).await
         }
         Load::Idle => idle::run(&stage).await,
         Load::Storm { patience } => storm::run(&stage, patience).await,

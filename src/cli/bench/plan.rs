@@ -44,6 +44,8 @@ pub(super) enum Load {
     },
     ManyTopics {
         topics: u32,
+        /// Topics have 1 to so many subscribers, in turn.
+        topic_subscribers_max: usize,
         publishers: usize,
         window: usize,
     },
@@ -78,7 +80,9 @@ impl Plan {
             }
             Scenario::ManyTopics(args) => {
                 let (publishers, window) = (args.publishers as usize, args.window as usize);
-                let load = Load::ManyTopics { topics: args.topics, publishers, window };
+                let topic_subscribers_max = args.topic_subscribers_max as usize;
+                let load =
+                    Load::ManyTopics { topics: args.topics, topic_subscribers_max, publishers, window };
                 Self::new("many-topics", args.common, args.subscribers, load)
                     .publishing(args.payload_bytes, args.length.into())
             }
