@@ -17,6 +17,7 @@ main() {
     peer redis redis
     peer nchan nchan
     peer actix naive
+    peer uwebsockets uwebsockets
     peer rumqttd rumqttd
     mv "$into/report.new" "$into/report"
 }
@@ -95,6 +96,27 @@ naive() {
     CARGO_TARGET_DIR=$into/target cargo build --release --quiet --locked --manifest-path "$here/actix/Cargo.toml" >&2
     ln -sf ../target/release/naive "$into/bin/naive"
     echo "actix-web-actors $(version_of actix-web-actors), actix-web $(version_of actix-web)"
+}
+
+uwebsockets() {
+    if [[ ! -x $into/bin/uwebsockets ]]; then
+        need python3 "Debian: apt-get install python3"
+        rm -rf "$into/uwebsockets"
+        python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+            --target "$into/uwebsockets" socketify >&2
+        if ! ldconfig -p | grep -q 'libuv\.so\.1 '; then
+            mkdir -p "$into/debian/versions"
+            unpack libuv1 || { refresh && unpack libuv1; }
+        fi
+        cat >"$into/bin/uwebsockets" <<'END'
+#!/bin/sh
+root=${0%/*}/..
+libraries=$(find "$root/debian" -path '*/lib/*-linux-*' -prune -type d -printf '%p:' 2>/dev/null)
+PYTHONPATH=$root/uwebsockets LD_LIBRARY_PATH=$libraries exec python3 "$root/../uwebsockets.py" "$@"
+END
+        chmod +x "$into/bin/uwebsockets"
+    fi
+    PYTHONPATH=$into/uwebsockets python3 -c 'import importlib.metadata as m; print("socketify", m.version("socketify"))'
 }
 
 # version_of CRATE: from the lock file.

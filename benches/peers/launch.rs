@@ -47,6 +47,7 @@ impl Running {
             Target::Ws => (node("ws.mjs", port), "/"),
             Target::SocketIo => (node("socket.io.mjs", port), "/socket.io/?EIO=4&transport=websocket"),
             Target::Actix => (with(installed("naive"), &[&port.to_string()]), "/"),
+            Target::UWebSockets => (with(installed("uwebsockets"), &[&port.to_string()]), "/"),
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = Server::listening(command, address, &directory.join("log"))?;

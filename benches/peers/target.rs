@@ -22,12 +22,14 @@ pub(crate) enum Target {
     #[value(name = "socket.io")]
     SocketIo,
     Actix,
+    #[value(name = "uwebsockets")]
+    UWebSockets,
     /// Somebody's server, at `--url`.
     Url,
 }
 
 impl Target {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Limit,
         Self::Topichub,
         Self::Nats,
@@ -38,6 +40,7 @@ impl Target {
         Self::Ws,
         Self::SocketIo,
         Self::Actix,
+        Self::UWebSockets,
         Self::Url,
     ];
 
@@ -54,6 +57,7 @@ impl Target {
             Self::Ws => "ws",
             Self::SocketIo => "socket.io",
             Self::Actix => "actix",
+            Self::UWebSockets => "uwebsockets",
             Self::Url => "url",
         }
     }
@@ -71,6 +75,7 @@ impl Target {
             Self::Ws => "ws (Node)",
             Self::SocketIo => "Socket.IO (Node)",
             Self::Actix => "actix-web-actors",
+            Self::UWebSockets => "uWebSockets",
             Self::Url => "at --url",
         }
     }
@@ -85,7 +90,7 @@ impl Target {
             Self::Nchan => Dialect::Nchan,
             Self::Redis => Dialect::Resp,
             Self::SocketIo => Dialect::SocketIo,
-            Self::Ws | Self::Actix | Self::Url => Dialect::Broadcast,
+            Self::Ws | Self::Actix | Self::UWebSockets | Self::Url => Dialect::Broadcast,
         }
     }
 
@@ -144,6 +149,11 @@ impl Target {
                 "The naive design, ours: an actor for each connection on actix-web-actors, a registry that \
                  sends a message to each, and each encodes the JSON for itself; the payload alone in text \
                  frames. Release build, one worker thread."
+            }
+            Self::UWebSockets => {
+                "The native library within the PyPI package socketify: Python is called once for each message that is \
+                 published, and publishes it natively. Its memory is not that of a server in C++. It joins what one \
+                 turn of its loop brings; text frames with the payload alone."
             }
             Self::Url => {
                 "Whatever it is: what a client sends in a text frame must go to all clients as it is. It \
