@@ -16,7 +16,7 @@ use super::worker::Worker;
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::session::{Outcome, Session as Core};
 use crate::transport::admission::Ticket;
-use crate::transport::link::{Link, Phase};
+use crate::transport::link::Link;
 use crate::transport::source::Source;
 
 /// After this much a session lets the others of its thread have their turn.
@@ -32,8 +32,6 @@ pub(crate) struct Session {
     source: Source,
     key: SubscriberKey,
     core: Core,
-    /// Whether the pulse knows that the connection closes.
-    parting: bool,
     _ticket: Ticket,
 }
 
@@ -44,7 +42,7 @@ impl Session {
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let core = Core::new(seat, link.codec());
-        let session = Self { worker, link, source, key, core, parting: false, _ticket: ticket };
+        let session = Self { worker, link, source, key, core, _ticket: ticket };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.welcome();
         session.start();
@@ -77,14 +75,11 @@ impl Session {
             if self.link.begins_to_wait() {
                 self.worker.pulse.borrow_mut().waiting(self.key, self.worker.now());
             }
-            match self.link.phase() {
-                Phase::Ended => return Poll::Ready(()),
-                Phase::Open => {}
-                Phase::Closing | Phase::Leaving | Phase::Lingering if self.parting => {}
-                Phase::Closing | Phase::Leaving | Phase::Lingering => {
-                    self.parting = true;
-                    self.worker.pulse.borrow_mut().closing(self.key, self.worker.now());
-                }
+            if self.link.has_ended() {
+                return Poll::Ready(());
+            }
+            if self.link.begins_to_close() {
+                self.worker.pulse.borrow_mut().closing(self.key, self.worker.now());
             }
             if self.link.is_clogged()
                 || self.core.must_wait(self.worker.settings.session_flight_bytes_max, cx.waker())

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -34,10 +34,11 @@ pub(crate) struct Admission {
     connections_max: usize,
     connections_per_address_max: usize,
     handshakes_max: usize,
-    connections: AtomicUsize,
+    connections: Arc<Connections>,
+    /// The household of all, where addresses are not limited.
+    anybody: Arc<Household>,
     handshakes: AtomicUsize,
     refusals: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
     rate: Option<DefaultDirectRateLimiter>,
     refused: AtomicU64,
     logged: AtomicU64,
@@ -47,6 +48,21 @@ impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Admission").field("connections", &self.connections).finish_non_exhaustive()
     }
+}
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+struct Connections {
+    count: AtomicUsize,
+    /// Only where addresses are limited.
+    households: Mutex<HashMap<IpAddr, Weak<Household>>>,
+}
+
+/// Those who share an address. It lives as long as one of their connections.
+#[derive(Debug)]
+struct Household {
+    address: Option<IpAddr>,
+    connections: Arc<Connections>,
 }
 
 /// Which limit a newcomer would pass.
@@ -62,13 +78,9 @@ pub(crate) enum Refusal {
     Rate,
 }
 
-/// One connection, counted for as long as this lives.
+/// One connection, counted for as long as this lives. A pointer and no more, because each session has one.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    admission: Arc<Admission>,
-    /// Only where addresses are limited. Boxed, because each session has one of these.
-    address: Option<Box<IpAddr>>,
-}
+pub(crate) struct Ticket(Arc<Household>);
 
 /// One connection that has not said what it wants, counted until it has or this is dropped.
 pub(crate) struct Handshake {
@@ -79,15 +91,17 @@ pub(crate) struct Handshake {
 impl Admission {
     pub(crate) fn new(settings: &Settings, clock: Clock) -> Arc<Self> {
         let rate = NonZeroU32::new(settings.accepts_per_second_max);
+        let connections = Arc::<Connections>::default();
+        let anybody = Arc::new(Household { address: None, connections: Arc::clone(&connections) });
         Arc::new(Self {
             clock,
             connections_max: settings.connections_max,
             connections_per_address_max: settings.connections_per_address_max,
             handshakes_max: settings.handshakes_max,
-            connections: AtomicUsize::new(0),
+            connections,
+            anybody,
             handshakes: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
-            by_address: Mutex::default(),
             rate: rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
             refused: AtomicU64::new(0),
             logged: AtomicU64::new(0),
@@ -95,7 +109,7 @@ impl Admission {
     }
 
     /// Lets a new connection in, or says which limit is in its way.
-    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
+    pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
         if self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max {
             return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
         }
@@ -103,33 +117,37 @@ impl Admission {
             return Err(self.refused(Refusal::Rate));
         }
         let ticket = self.count(address);
-        if self.connections.load(Ordering::Relaxed) > self.connections_max {
+        if self.connections.count.load(Ordering::Relaxed) > self.connections_max {
             return Err(self.refused(Refusal::Connections { max: self.connections_max }));
         }
-        if ticket.of_same_address() > self.connections_per_address_max {
+        if ticket.of_same_address() > Some(self.connections_per_address_max) {
             return Err(self.refused(Refusal::Address { max: self.connections_per_address_max }));
         }
         Ok(ticket)
     }
 
     /// Counts a connection that has been let in before, for its next stage of life.
-    pub(crate) fn count(self: &Arc<Self>, address: Option<IpAddr>) -> Ticket {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        let address = address.filter(|_| self.connections_per_address_max > 0).map(household);
-        if let Some(address) = address {
-            *self.addresses().entry(address).or_insert(0) += 1;
-        }
-        Ticket { admission: Arc::clone(self), address: address.map(Box::new) }
+    pub(crate) fn count(&self, address: Option<IpAddr>) -> Ticket {
+        self.connections.count.fetch_add(1, Ordering::Relaxed);
+        let address = address.filter(|_| self.connections_per_address_max > 0);
+        Ticket(address.map_or_else(|| Arc::clone(&self.anybody), |address| self.household(prefix(address))))
+    }
+
+    fn household(&self, address: IpAddr) -> Arc<Household> {
+        let mut households = self.connections.households();
+        let known = households.get(&address).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let connections = Arc::clone(&self.connections);
+            let household = Arc::new(Household { address: Some(address), connections });
+            households.insert(address, Arc::downgrade(&household));
+            household
+        })
     }
 
     /// Counts a handshake.
     pub(crate) fn begin_handshake(self: &Arc<Self>) -> Handshake {
         self.handshakes.fetch_add(1, Ordering::Relaxed);
         Handshake { admission: Arc::clone(self), open: std::cell::Cell::new(true) }
-    }
-
-    fn addresses(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.by_address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refused(&self, refusal: Refusal) -> Refusal {
@@ -174,7 +192,7 @@ impl Admission {
 }
 
 /// What counts as one address: in IPv6 the 64 bits that a provider gives to one customer.
-fn household(address: IpAddr) -> IpAddr {
+fn prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -184,24 +202,32 @@ fn household(address: IpAddr) -> IpAddr {
     }
 }
 
+impl Connections {
+    fn households(&self) -> MutexGuard<'_, HashMap<IpAddr, Weak<Household>>> {
+        self.households.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Ticket {
-    fn of_same_address(&self) -> usize {
-        self.address
-            .as_ref()
-            .map_or(0, |address| self.admission.addresses().get(&**address).copied().unwrap_or_default())
+    /// How many connections share the address, if that is counted.
+    fn of_same_address(&self) -> Option<usize> {
+        self.0.address.map(|_| Arc::strong_count(&self.0))
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = &self.address else { return };
-        let mut addresses = self.admission.addresses();
-        if let Some(count) = addresses.get_mut(&**address) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&**address);
-            }
+        self.0.connections.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Household {
+    fn drop(&mut self) {
+        let Some(address) = self.address else { return };
+        let mut households = self.connections.households();
+        // Another may have taken its place already.
+        if households.get(&address).is_some_and(|household| household.strong_count() == 0) {
+            households.remove(&address);
         }
     }
 }
@@ -258,7 +284,7 @@ mod tests {
         drop(first);
         admission.admit(address("192.0.2.1")).unwrap();
         drop((_other, _host));
-        assert!(admission.addresses().is_empty());
+        assert!(admission.connections.households().is_empty());
     }
 
     #[test]

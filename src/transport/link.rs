@@ -19,7 +19,7 @@ use crate::hub::published::Class;
 
 /// How far the end of the connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+enum Phase {
     /// Messages flow.
     Open,
     /// We have sent a close frame and wait for the peer's.
@@ -70,6 +70,8 @@ pub(crate) struct Link {
     heard: Cell<bool>,
     /// Whether somebody watches that the peer takes what waits.
     watched: Cell<bool>,
+    /// Whether somebody watches that the closing comes to its end.
+    parting: Cell<bool>,
     outboxes: Rc<Outboxes>,
     state: RefCell<State>,
 }
@@ -87,6 +89,7 @@ impl Link {
             compresses: terms.deflate.is_some(),
             heard: Cell::new(true),
             watched: Cell::new(false),
+            parting: Cell::new(false),
             outboxes,
             state: RefCell::new(state),
         })
@@ -116,8 +119,14 @@ impl Link {
         }
     }
 
-    pub(crate) fn phase(&self) -> Phase {
-        self.state.borrow().phase
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.borrow().phase == Phase::Ended
+    }
+
+    /// Whether the connection has begun to close. Once said, it is for the caller to [`abort`](Self::abort) it in time.
+    pub(crate) fn begins_to_close(&self) -> bool {
+        let closes = matches!(self.state.borrow().phase, Phase::Closing | Phase::Leaving | Phase::Lingering);
+        closes && !self.parting.replace(true)
     }
 
     /// Whether anything came from the peer since this was last asked.
