@@ -108,6 +108,8 @@ struct Waiting {
     queue: VecDeque<Held>,
     bytes: usize,
     messages: usize,
+    /// Whether the first message is the copied rest of one that the peer has seen the beginning of.
+    is_rest: bool,
 }
 
 impl Outbox {
@@ -188,15 +190,16 @@ impl Outbox {
         }
     }
 
-    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays.
+    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays, as a copy: what
+    /// else was joined with it is not kept on its account.
     pub(crate) fn drop_unbegun(&mut self) {
-        let Some(mut held) = self.waiting.take().and_then(|mut waiting| waiting.queue.pop_front()) else {
-            return;
-        };
+        let Some(mut waiting) = self.waiting.take() else { return };
+        let Some(held) = waiting.queue.pop_front() else { return };
         let start = held.range.start as usize;
-        if held.chunk.start_of_message_at(start) < start {
-            held.range.end = held.chunk.end_of_message_at(start) as u32;
-            self.push(held, 1);
+        if waiting.is_rest || held.chunk.start_of_message_at(start) < start {
+            let rest = &held.chunk.bytes()[start..held.chunk.end_of_message_at(start)];
+            self.hold_regardless(rest, held.chunk.outboxes());
+            self.waiting.iter_mut().for_each(|waiting| waiting.is_rest = true);
         }
     }
 }
@@ -213,6 +216,7 @@ impl Waiting {
             count -= taken;
             if held.range.is_empty() {
                 self.queue.pop_front();
+                self.is_rest = false;
             }
         }
     }
@@ -278,6 +282,24 @@ mod tests {
         outbox.advance(4);
         outbox.drop_unbegun();
         assert_eq!((waiting(&outbox).as_str(), outbox.messages()), ("ef", 1));
+    }
+
+    #[test]
+    fn what_is_dropped_takes_no_memory_on_account_of_the_rest() {
+        let (mut outbox, outboxes) = (Outbox::default(), outboxes());
+        let long = "x".repeat(60_000);
+        hold(&mut outbox, &["abc", &long], &outboxes).unwrap();
+        outbox.advance(1);
+        assert!(outboxes.memory() > 60_000);
+        outbox.drop_unbegun();
+        assert_eq!(waiting(&outbox), "bc");
+        assert!(outboxes.memory() < 200, "{} bytes for 2", outboxes.memory());
+        outbox.drop_unbegun();
+        assert_eq!(waiting(&outbox), "bc", "it is still begun");
+        outbox.advance(2);
+        hold(&mut outbox, &["new"], &outboxes).unwrap();
+        outbox.drop_unbegun();
+        assert!(outbox.is_empty());
     }
 
     #[test]
