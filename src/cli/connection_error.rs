@@ -1,10 +1,13 @@
 //! Why there is no connection to a server, or no longer, and what to do about it.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, UrlError};
+use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::http::header::RETRY_AFTER;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, http};
 use topichub::protocol::Reconnect;
@@ -21,6 +24,9 @@ pub(crate) enum ConnectionError {
     /// Whoever is there does not speak with us.
     #[error("no TopicHub at {url}: {why}")]
     Stranger { url: ServerUrl, why: String },
+    /// It takes no more connections now.
+    #[error("{url} takes no more connections now: {why}")]
+    Full { url: ServerUrl, why: String, retry_after: Option<u32> },
     /// It took too long.
     #[error("{url} did not answer within {} s", .within.as_secs())]
     NoAnswer { url: ServerUrl, within: Duration },
@@ -48,6 +54,12 @@ impl ConnectionError {
             tungstenite::Error::Url(UrlError::UnableToConnect(_)) => {
                 Self::Unreachable { url, source: io::ErrorKind::ConnectionRefused.into() }
             }
+            tungstenite::Error::Http(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                let seconds = response.headers().get(RETRY_AFTER).and_then(|seconds| seconds.to_str().ok());
+                let (why, retry_after) =
+                    (answer_of(&response), seconds.and_then(|seconds| seconds.parse().ok()));
+                Self::Full { url, why, retry_after }
+            }
             tungstenite::Error::Http(response) => stranger(answer_of(&response)),
             tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
                 stranger("the server took none of our subprotocols".to_owned())
@@ -64,7 +76,14 @@ impl ConnectionError {
         }
     }
 
-    fn advice(&self) -> Option<&'static str> {
+    fn advice(&self) -> Option<Cow<'static, str>> {
+        if let Self::Full { retry_after: Some(seconds), .. } = self {
+            return Some(format!("try again in {seconds} s").into());
+        }
+        self.fixed_advice().map(Cow::Borrowed)
+    }
+
+    fn fixed_advice(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { source, .. } if source.kind() == io::ErrorKind::ConnectionRefused => {
                 Some("is the server running? start one with: topichub serve")
@@ -78,6 +97,7 @@ impl ConnectionError {
             Self::Stranger { .. } => {
                 Some("is the address right? TopicHub's WebSocket is at /ws, over TLS begin with wss://")
             }
+            Self::Full { .. } => Some("try again later"),
             Self::Closed { code, .. } => match Reconnect::after_close(*code) {
                 Reconnect::Never => None,
                 Reconnect::Later => Some("try again later"),
@@ -90,7 +110,7 @@ impl ConnectionError {
 
 impl From<ConnectionError> for Failure {
     fn from(error: ConnectionError) -> Self {
-        Failure::new(Exit::NoConnection, &error, error.advice())
+        Failure::new(Exit::NoConnection, &error, error.advice().as_deref())
     }
 }
 

@@ -34,6 +34,7 @@ pub(crate) struct Admission {
     connections_max: usize,
     connections_per_address_max: usize,
     handshakes_max: usize,
+    accepts_per_second_max: u32,
     connections: Arc<Connections>,
     /// The household of all, where addresses are not limited.
     anybody: Arc<Household>,
@@ -68,14 +69,14 @@ struct Household {
 /// Which limit a newcomer would pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("{max} connections are open, which is the limit")]
+    #[error("the limit of {max} open connections is reached")]
     Connections { max: usize },
-    #[error("{max} connections are open from this address, which is the limit")]
+    #[error("the limit of {max} open connections from one address is reached")]
     Address { max: usize },
-    #[error("{max} handshakes are under way, which is the limit")]
+    #[error("the limit of {max} handshakes at a time is reached")]
     Handshakes { max: usize },
-    #[error("more connections come in a second than the limit allows")]
-    Rate,
+    #[error("the limit of {max} new connections in a second is reached")]
+    Rate { max: u32 },
 }
 
 /// One connection, counted for as long as this lives. A pointer and no more, because each session has one.
@@ -98,6 +99,7 @@ impl Admission {
             connections_max: settings.connections_max,
             connections_per_address_max: settings.connections_per_address_max,
             handshakes_max: settings.handshakes_max,
+            accepts_per_second_max: settings.accepts_per_second_max,
             connections,
             anybody,
             handshakes: AtomicUsize::new(0),
@@ -114,7 +116,7 @@ impl Admission {
             return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
         }
         if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
-            return Err(self.refused(Refusal::Rate));
+            return Err(self.refused(Refusal::Rate { max: self.accepts_per_second_max }));
         }
         let ticket = self.count(address);
         if self.connections.count.load(Ordering::Relaxed) > self.connections_max {
@@ -157,7 +159,7 @@ impl Admission {
         let due = logged == 0 || now - logged > LOG_INTERVAL.as_millis() as u64;
         let exchanged = self.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed);
         if due && exchanged.is_ok() {
-            log::warn!("connections refused so far: {refused}; the last because {refusal}");
+            log::warn!("connections refused so far: {refused}; {refusal}");
         }
         refusal
     }

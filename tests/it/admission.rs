@@ -31,7 +31,7 @@ async fn beyond_the_limit_of_connections_newcomers_are_told_to_come_later_until_
         let server = Server::with(door, settings(|settings| settings.connections_max = 2));
         let mut first = server.connect(JSON).await;
         let mut second = server.connect(JSON).await;
-        refused_for(&server, "2 connections are open").await;
+        refused_for(&server, "the limit of 2 open connections").await;
         first.socket.close(None).await.unwrap();
         first.read_to_end().await;
         wait_until("a place is free", || server.hub.sessions() == 1);
@@ -47,7 +47,7 @@ async fn one_address_can_be_limited() {
     for door in Door::BOTH {
         let server = Server::with(door, settings(|settings| settings.connections_per_address_max = 1));
         let _first = server.connect(JSON).await;
-        refused_for(&server, "from this address").await;
+        refused_for(&server, "from one address").await;
     }
 }
 
@@ -67,7 +67,7 @@ async fn who_says_nothing_takes_no_places_from_those_who_have_said_what_they_wan
         let _ = socket.read_to_string(&mut answer);
         answer.starts_with("HTTP/1.1 503 ")
     });
-    assert!(answer.contains("2 handshakes are under way"), "{answer}");
+    assert!(answer.contains("the limit of 2 handshakes"), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("\r\nretry-after: "), "{answer}");
 
     publisher.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();

@@ -478,3 +478,19 @@ fn the_pages_are_served_as_browsers_want_them() {
         assert!(body.contains("\"status\":404"), "{request}: {body}");
     }
 }
+
+#[test]
+fn a_server_that_is_full_says_when_to_try_again() {
+    let file = directory("full").join("topichub.toml");
+    std::fs::write(&file, "[limits]\nconnections_max = 1\n").unwrap();
+    let mut command = topichub(&["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
+    command.env_remove("TOPICHUB_CONFIG");
+    let server = Server::of(command);
+    let _first = server.subscribe(&["sports.*", "--count", "1"]);
+    let refused = server.publish(&["sports.demo", "1"]).end();
+    let told = refused.errors.join("\n");
+    assert_eq!(refused.code, 3, "{told}");
+    assert!(told.contains("takes no more connections now"), "{told}");
+    assert!(told.contains("the limit of 1 open connections is reached"), "{told}");
+    assert!(told.contains("help: try again in "), "{told}");
+}
