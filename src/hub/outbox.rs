@@ -190,16 +190,23 @@ impl Outbox {
         }
     }
 
-    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays, as a copy: what
-    /// else was joined with it is not kept on its account.
+    /// Drops every message the peer has seen nothing of; only the rest of one already begun stays. It becomes a copy
+    /// where that takes less memory than a share of all that was joined with it.
     pub(crate) fn drop_unbegun(&mut self) {
         let Some(mut waiting) = self.waiting.take() else { return };
-        let Some(held) = waiting.queue.pop_front() else { return };
+        let Some(mut held) = waiting.queue.pop_front() else { return };
         let start = held.range.start as usize;
-        if waiting.is_rest || held.chunk.start_of_message_at(start) < start {
-            let rest = &held.chunk.bytes()[start..held.chunk.end_of_message_at(start)];
-            self.hold_regardless(rest, held.chunk.outboxes());
-            self.waiting.iter_mut().for_each(|waiting| waiting.is_rest = true);
+        if !waiting.is_rest && held.chunk.start_of_message_at(start) == start {
+            return;
+        }
+        let end = held.chunk.end_of_message_at(start);
+        if end - start < held.chunk.bytes().len() / Rc::strong_count(&held.chunk) {
+            self.hold_regardless(&held.chunk.bytes()[start..end], held.chunk.outboxes());
+            self.waiting.iter_mut().for_each(|copy| copy.is_rest = true);
+        } else {
+            held.range.end = end as u32;
+            self.push(held, 1);
+            self.waiting.iter_mut().for_each(|same| same.is_rest = waiting.is_rest);
         }
     }
 }
@@ -300,6 +307,20 @@ mod tests {
         hold(&mut outbox, &["new"], &outboxes).unwrap();
         outbox.drop_unbegun();
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn many_who_are_amid_the_same_message_go_on_sharing_it() {
+        let (joined, outboxes) = (joined(&[&"x".repeat(10_000)]), outboxes());
+        let mut holders: [Outbox; 50] = std::array::from_fn(|_| Outbox::default());
+        for outbox in &mut holders {
+            outbox.hold(Part::whole(&joined), &outboxes).unwrap();
+            outbox.advance(1);
+        }
+        drop(joined);
+        holders.iter_mut().for_each(Outbox::drop_unbegun);
+        assert!(holders.iter().all(|outbox| outbox.bytes() == 9_999));
+        assert!(outboxes.memory() < 20_000, "{} bytes", outboxes.memory());
     }
 
     #[test]
