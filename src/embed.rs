@@ -10,18 +10,23 @@ use actix::{Actor, Addr, Arbiter, System};
 use actix_web::web;
 use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
+use topichub_protocol::command::{CommandError, History, PublishOptions, SubscribeOptions};
 use topichub_protocol::message::{Payload, PayloadError, Position};
+use topichub_protocol::reply::{HistoryPage, Presence, Published, Reply};
 use topichub_protocol::topic::{Filter, Topic, TopicError};
 use uuid::Uuid;
 
 use crate::actors::fan_out::{Drain, FanOut, OpenStream};
-use crate::actors::registry::{JoinWorker, Publish, Registry};
+use crate::actors::registry::{Ask, JoinWorker, Registry};
 use crate::actors::worker::{Census, Worker};
 use crate::clock::Clock;
-use crate::engine::memory::MemoryEngine;
-use crate::hub::input::WorkerId;
+use crate::engine::memory::{MemoryEngine, MemorySettings};
+use crate::hub::input::{Asker, Input, Publication, WorkerId};
 use crate::hub::permit::Permit;
-use crate::hub::registry::Registry as RegistryCore;
+use crate::hub::registry::{Registry as RegistryCore, RegistrySettings};
+use crate::hub::seat::Seats;
+use crate::hub::session::{House, publication_options};
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 use crate::transport::admission::Admission;
@@ -55,7 +60,8 @@ struct Inner {
     clock: Clock,
     registry: Addr<Registry>,
     /// The fan-out for subscriptions within this process; it lives beside the registry.
-    house: Addr<FanOut>,
+    local: Addr<FanOut>,
+    house: House,
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
     admission: Arc<Admission>,
@@ -94,6 +100,21 @@ pub enum PublishError {
         /// [`Settings::message_bytes_max`].
         max: usize,
     },
+    /// A condition of the publish does not hold.
+    #[error("{}", .0.message)]
+    Refused(CommandError),
+    /// The hub has stopped.
+    #[error("the hub has stopped")]
+    HubStopped,
+}
+
+/// There is no answer to what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// It cannot be answered.
+    #[error("{}", .0.message)]
+    Refused(CommandError),
     /// The hub has stopped.
     #[error("the hub has stopped")]
     HubStopped,
@@ -106,6 +127,9 @@ pub enum SubscribeError {
     /// Neither a topic nor a pattern.
     #[error(transparent)]
     Filter(#[from] TopicError),
+    /// What was published before cannot be had in this way.
+    #[error("{}", .0.message)]
+    Refused(CommandError),
     /// The hub has stopped.
     #[error("the hub has stopped")]
     HubStopped,
@@ -127,26 +151,43 @@ impl Hub {
         let id = Uuid::new_v4();
         // 48 random bits: epochs of two runs of the program are different, and stay short.
         let first_epoch = (id.as_u64_pair().0 >> 16).max(1);
-        let engine = MemoryEngine::new(first_epoch, settings.topic_linger, settings.unused_topics_max);
+        let rules = Arc::new(Rules::new(settings.topics.clone()));
+        let engine = MemoryEngine::new(MemorySettings {
+            first_epoch,
+            seed: Uuid::new_v4().as_u128(),
+            rules: Rules::clone(&rules),
+            linger: settings.topic_linger,
+            unused_topics_max: settings.unused_topics_max,
+            history_bytes_max: settings.history_bytes_max,
+            dedup_window: settings.dedup_window,
+        });
 
         let arbiter = Arbiter::new().handle();
+        let (salt, secret) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u64_pair().0);
+        let house = House { seats: Seats::new(salt), rules };
+        let core_settings = RegistrySettings {
+            presence_interval: settings.presence_interval,
+            presence_members_max: settings.presence_members_max,
+            secret,
+        };
         let registry = Registry::start_in_arbiter(&arbiter, move |_| {
-            Registry::new(RegistryCore::new(Box::new(engine)), clock)
+            Registry::new(RegistryCore::new(Box::new(engine), core_settings), clock)
         });
         let next_worker = Arc::new(AtomicU32::new(0));
-        let house_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (to_registry, house_settings) = (registry.clone(), Arc::clone(&settings));
+        let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
+        let (to_registry, local_settings) = (registry.clone(), Arc::clone(&settings));
         let census = Arc::<Census>::default();
-        let house_census = Arc::clone(&census);
-        let house = FanOut::start_in_arbiter(&arbiter, move |_| {
-            let worker = Worker::new(house_id, house_settings, clock, to_registry, house_census);
-            FanOut { worker: Rc::new(worker) }
+        let (local_census, local_house) = (Arc::clone(&census), house.clone());
+        let local = FanOut::start_in_arbiter(&arbiter, move |_| {
+            let worker = Worker::new(local_id, local_settings, clock, to_registry, local_census, local_house);
+            FanOut::new(Rc::new(worker))
         });
-        registry.do_send(JoinWorker { worker: house_id, fan_out: house.clone() });
+        registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
         let admission = Admission::new(&settings, clock);
-        let inner = Inner { id, admission, settings, clock, registry, house, next_worker, census, flight };
+        let inner =
+            Inner { id, admission, settings, clock, registry, local, house, next_worker, census, flight };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -174,6 +215,19 @@ impl Hub {
     /// # Errors
     /// If the topic is the server's own or the payload is too long.
     pub async fn publish_payload(&self, topic: Topic, payload: Payload) -> Result<Position, PublishError> {
+        self.publish_with(topic, payload, PublishOptions::default()).await.map(|published| published.position)
+    }
+
+    /// Publishes a payload with a key, a time to live, a name against repeats, a condition and the like.
+    ///
+    /// # Errors
+    /// If the topic is the server's own, the payload is too long, or a condition does not hold.
+    pub async fn publish_with(
+        &self,
+        topic: Topic,
+        payload: Payload,
+        options: PublishOptions,
+    ) -> Result<Published, PublishError> {
         let (len, max) = (payload.as_bytes().len(), self.inner.settings.message_bytes_max);
         if len > max {
             return Err(PublishError::TooLarge { len, max });
@@ -183,10 +237,49 @@ impl Hub {
         }
         let share = len.clamp(1, self.inner.settings.local_flight_bytes_max) as u32;
         let share = Arc::clone(&self.inner.flight).acquire_many_owned(share).await;
-        let permit = Permit::holding(share.map_err(|_| PublishError::HubStopped)?);
-        let (published, position) = oneshot::channel();
-        self.inner.registry.do_send(Publish { topic, payload, permit, published });
-        position.await.map_err(|_| PublishError::HubStopped)
+        let permit = Some(Permit::holding(share.map_err(|_| PublishError::HubStopped)?));
+        let said = options != PublishOptions::default();
+        let options = said.then(|| Box::new(publication_options(options, &self.inner.house)));
+        let reply = self.ask(move |asker| {
+            Input::Publish(Publication { topic, payload, options, asker, subscribers: 0, permit })
+        });
+        match reply.await {
+            Some(Reply::Published { topic, position, subscribers, duplicate, .. }) => {
+                Ok(Published { topic, position, subscribers, duplicate })
+            }
+            Some(Reply::Error(error)) => Err(PublishError::Refused(error)),
+            _ => Err(PublishError::HubStopped),
+        }
+    }
+
+    /// What was published to a topic before, as far as it is remembered.
+    ///
+    /// # Errors
+    /// If the position to begin from is lost.
+    pub async fn history(&self, history: History) -> Result<HistoryPage, AskError> {
+        match self.ask(move |asker| Input::History { asker, history, permit: None }).await {
+            Some(Reply::History { page, .. }) => Ok(page),
+            Some(Reply::Error(error)) => Err(AskError::Refused(error)),
+            _ => Err(AskError::HubStopped),
+        }
+    }
+
+    /// Who is on a topic.
+    ///
+    /// # Errors
+    /// If the hub has stopped.
+    pub async fn presence(&self, topic: Topic) -> Result<Presence, AskError> {
+        match self.ask(move |asker| Input::Presence { asker, topic, permit: None }).await {
+            Some(Reply::Presence { presence, .. }) => Ok(presence),
+            Some(Reply::Error(error)) => Err(AskError::Refused(error)),
+            _ => Err(AskError::HubStopped),
+        }
+    }
+
+    async fn ask(&self, question: impl FnOnce(Asker) -> Input + Send + 'static) -> Option<Reply> {
+        let (answered, answer) = oneshot::channel();
+        self.inner.registry.do_send(Ask { question: Box::new(question), answered });
+        answer.await.ok()
     }
 
     /// Subscribes this process to a topic or pattern. From the return of this on, every message comes through the
@@ -195,12 +288,28 @@ impl Hub {
     /// # Errors
     /// If `filter` is neither a topic nor a pattern.
     pub async fn subscribe(&self, filter: &str) -> Result<Subscription, SubscribeError> {
+        self.subscribe_with(filter, SubscribeOptions::default()).await
+    }
+
+    /// The same, beginning with what was published before: `replay` in the options. The other options are for
+    /// sessions.
+    ///
+    /// # Errors
+    /// If `filter` is neither a topic nor a pattern, or matches more topics than a replay covers.
+    pub async fn subscribe_with(
+        &self,
+        filter: &str,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, SubscribeError> {
         let filter = Filter::parse(filter)?;
         let (opened, stream) = oneshot::channel();
         let (subscribed, confirmed) = oneshot::channel();
         let capacity = SUBSCRIPTION_MESSAGES_MAX;
-        self.inner.house.do_send(OpenStream { filter, capacity, opened, subscribed });
-        confirmed.await.map_err(|_| SubscribeError::HubStopped)?;
+        let options = SubscribeOptions { replay: options.replay, ..SubscribeOptions::default() };
+        self.inner.local.do_send(OpenStream { filter, options, capacity, opened, subscribed });
+        if let Reply::Error(error) = confirmed.await.map_err(|_| SubscribeError::HubStopped)? {
+            return Err(SubscribeError::Refused(error));
+        }
         stream.await.map_err(|_| SubscribeError::HubStopped)
     }
 
@@ -247,11 +356,11 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, census, .. } = &*self.inner;
+        let Inner { settings, clock, registry, next_worker, census, house, .. } = &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (settings, census) = (Arc::clone(settings), Arc::clone(census));
-        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), census));
-        let fan_out = FanOut { worker: Rc::clone(&worker) }.start();
+        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), census, house.clone()));
+        let fan_out = FanOut::new(Rc::clone(&worker)).start();
         registry.do_send(JoinWorker { worker: id, fan_out });
         worker
     }

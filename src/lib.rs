@@ -6,11 +6,13 @@ mod clock;
 mod embed;
 mod engine;
 mod hub;
+mod rules;
 mod settings;
 mod subscription;
 mod transport;
 
-pub use embed::{Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
+pub use embed::{AskError, Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
+pub use rules::{HistoryRule, TopicRule};
 pub use settings::Settings;
 pub use subscription::{Subscription, SubscriptionEnded};
 pub use topichub_protocol as protocol;

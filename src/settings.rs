@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::rules::TopicRule;
+
 /// Limits and times of a hub. The defaults suit live topics in browsers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -50,10 +52,25 @@ pub struct Settings {
     /// From the start of a connection to the end of its request's header.
     #[serde(with = "humantime_serde")]
     pub handshake_timeout: Duration,
-    /// How long the position of a topic without subscribers is kept after its last message.
+    /// How much is remembered of which topics, and how their slow readers are treated: the first rule that matches
+    /// counts. Of all others the last message is remembered, for an hour.
+    #[serde(skip)]
+    pub topics: Vec<TopicRule>,
+    /// The most bytes of memory for messages of the past and their topics. Beyond, the topics that hold most lose their
+    /// oldest messages first.
+    pub history_bytes_max: usize,
+    /// How long a second publish under the same `dedup` is taken for a repeat of the first.
+    #[serde(with = "humantime_serde")]
+    pub dedup_window: Duration,
+    /// The shortest time between two pushes about who comes to a topic and who goes.
+    #[serde(with = "humantime_serde")]
+    pub presence_interval: Duration,
+    /// The most members of a topic that are named; beyond, they are counted only.
+    pub presence_members_max: usize,
+    /// How long the position of a topic that nobody uses is kept after its last message, or after it was forgotten.
     #[serde(with = "humantime_serde")]
     pub topic_linger: Duration,
-    /// The most topics without subscribers whose position is kept.
+    /// The most topics that are kept, messages and all, while nobody uses them. They count in `history_bytes_max` too.
     pub unused_topics_max: usize,
     /// Whether a client must name a subprotocol. If not, one that names none gets `pubsub.json`.
     pub subprotocol_required: bool,
@@ -85,8 +102,13 @@ impl Default for Settings {
             pong_timeout: Duration::from_secs(8),
             close_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
+            topics: Vec::new(),
+            history_bytes_max: 256 * 1024 * 1024,
+            dedup_window: Duration::from_secs(120),
+            presence_interval: Duration::from_secs(1),
+            presence_members_max: 500,
             topic_linger: Duration::from_secs(60),
-            unused_topics_max: 100_000,
+            unused_topics_max: 1_000_000,
             subprotocol_required: false,
             deflate: true,
             deflate_bytes_min: 512,

@@ -1,6 +1,6 @@
 //! A subscription within this process: a bounded stream of messages. Its sending half is a fan-out's destination.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -58,6 +58,7 @@ pub(crate) struct Sender {
     capacity: usize,
     open: RefCell<Option<Open>>,
     subscribed: RefCell<Option<oneshot::Sender<Reply>>>,
+    awaited: Cell<bool>,
 }
 
 struct Open {
@@ -70,7 +71,8 @@ pub(crate) fn channel(capacity: usize, subscribed: oneshot::Sender<Reply>) -> (S
     let (messages, receiver) = mpsc::channel(capacity);
     let (ended, why) = oneshot::channel();
     let open = RefCell::new(Some(Open { messages, ended }));
-    let sender = Sender { capacity, open, subscribed: RefCell::new(Some(subscribed)) };
+    let sender =
+        Sender { capacity, open, subscribed: RefCell::new(Some(subscribed)), awaited: Cell::new(false) };
     (sender, Subscription { messages: receiver, ended: Some(why) })
 }
 
@@ -94,6 +96,21 @@ impl Sender {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => *open = None,
         }
+    }
+
+    /// Whether there is room for a batch of the past.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open.borrow().as_ref().is_none_or(|open| open.messages.capacity() > self.capacity / 2)
+    }
+
+    /// More of the past is to come when there is room.
+    pub(crate) fn await_room(&self) {
+        self.awaited.set(true);
+    }
+
+    /// Whether there is room for what was waited with.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.awaited.get() && self.has_room() && self.awaited.replace(false)
     }
 
     /// Whether nobody listens any more.

@@ -5,7 +5,7 @@ use std::io;
 use std::ops::RangeInclusive;
 
 use topichub::protocol::websocket::{Opcode, encode_frame};
-use topichub::protocol::{Codec, Command, CommandId, OneOrMany, Operation, Subscribe};
+use topichub::protocol::{Codec, Command, CommandId, OneOrMany, Operation, Subscribe, SubscribeOptions};
 
 use crate::support::{self, TOPIC, limit};
 
@@ -192,7 +192,8 @@ fn talk(say: impl AsRef<[u8]>, hear: &'static [u8]) -> Step {
 fn hub_subscribe() -> Vec<u8> {
     let mut out = Vec::new();
     if let Ok(topic) = support::topic() {
-        let subscribe = Subscribe { filters: OneOrMany::One(topic.into()), echo: true };
+        let subscribe =
+            Subscribe { filters: OneOrMany::One(topic.into()), options: SubscribeOptions::default() };
         let operation = Operation::Subscribe(subscribe);
         Codec::Json.encode_command(&Command { id: Some(CommandId::Integer(1)), operation }, &mut out);
     }

@@ -45,7 +45,7 @@ pub(crate) fn payload(number: u64) -> io::Result<Payload> {
 
 /// The command that publishes message `number`; without an id, hence without a reply.
 pub(crate) fn publish(number: u64) -> io::Result<Command> {
-    let publish = Publish { topic: topic()?, payload: payload(number)? };
+    let publish = Publish { topic: topic()?, payload: payload(number)?, options: None };
     Ok(Command { id: None, operation: Operation::Publish(publish) })
 }
 
@@ -60,7 +60,8 @@ pub(crate) fn append_delivery(codec: Codec, number: u64, out: &mut Vec<u8>) -> i
 /// The same without the frame around it.
 pub(crate) fn append_message(codec: Codec, number: u64, out: &mut Vec<u8>) -> io::Result<()> {
     let position = Position { epoch: Epoch(0), offset: number };
-    codec.encode_message(&Message { topic: topic()?, position, payload: payload(number)? }, out);
+    codec
+        .encode_message(&Message { topic: topic()?, position, payload: payload(number)?, extras: None }, out);
     Ok(())
 }
 

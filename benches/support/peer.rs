@@ -9,7 +9,7 @@ use topichub::Filter;
 use topichub::protocol::websocket::handshake::accept_key;
 use topichub::protocol::websocket::{Config, Connection, Event, Received};
 use topichub::protocol::{
-    Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe,
+    Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe, SubscribeOptions,
 };
 
 use super::opcode;
@@ -78,7 +78,7 @@ impl Peer {
 
     /// Asks to be subscribed; [`subscribed`](Self::subscribed) comes next.
     pub(super) fn subscribe(&mut self, filter: Filter) -> io::Result<()> {
-        let subscribe = Subscribe { filters: OneOrMany::One(filter), echo: true };
+        let subscribe = Subscribe { filters: OneOrMany::One(filter), options: SubscribeOptions::default() };
         self.send(&[Command { id: Some(CommandId::Integer(1)), operation: Operation::Subscribe(subscribe) }])
     }
 

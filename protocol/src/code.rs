@@ -26,6 +26,8 @@ pub enum ErrorCode {
     NotSubscribed,
     /// There is such a subscription, and its options cannot be changed in place.
     AlreadySubscribed,
+    /// What the command takes for granted is not so (any more).
+    Conflict,
     /// The position asked for can no longer be served.
     Unrecoverable,
     /// Nobody is there to answer.
@@ -40,7 +42,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of SPEC.md.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::UnknownOp,
         Self::InvalidTopic,
@@ -51,6 +53,7 @@ impl ErrorCode {
         Self::LimitReached,
         Self::NotSubscribed,
         Self::AlreadySubscribed,
+        Self::Conflict,
         Self::Unrecoverable,
         Self::NoResponders,
         Self::Timeout,
@@ -71,6 +74,7 @@ impl ErrorCode {
             Self::LimitReached => "limit_reached",
             Self::NotSubscribed => "not_subscribed",
             Self::AlreadySubscribed => "already_subscribed",
+            Self::Conflict => "conflict",
             Self::Unrecoverable => "unrecoverable",
             Self::NoResponders => "no_responders",
             Self::Timeout => "timeout",
@@ -98,7 +102,7 @@ impl ErrorCode {
             Self::BadRequest | Self::UnknownOp | Self::InvalidTopic => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::LimitReached | Self::NotSubscribed | Self::AlreadySubscribed => 409,
+            Self::LimitReached | Self::NotSubscribed | Self::AlreadySubscribed | Self::Conflict => 409,
             Self::Unrecoverable => 410,
             Self::TooLarge => 413,
             Self::RateLimited => 429,

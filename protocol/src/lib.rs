@@ -6,6 +6,7 @@ pub mod code;
 pub mod codec;
 pub mod command;
 pub mod message;
+pub mod position;
 pub mod push;
 pub mod reply;
 pub mod topic;
@@ -13,8 +14,13 @@ pub mod websocket;
 
 pub use code::{CloseCode, ErrorCode, Reconnect};
 pub use codec::{Codec, DecodeError, ServerMessage};
-pub use command::{Command, CommandError, CommandId, OneOrMany, Operation, Publish, Subscribe, Unsubscribe};
-pub use message::{Epoch, Message, Payload, PayloadError, PayloadKind, Position};
-pub use push::{Goodbye, Limits, Push, Welcome};
-pub use reply::{Published, Reply, Subscribed};
+pub use command::{
+    Answer, Authenticate, Command, CommandError, CommandId, History, HistoryRange, OneOrMany, Operation,
+    PresenceOptions, Publish, PublishOptions, Replay, ReplyTo, Request, SlowPolicy, Subscribe,
+    SubscribeOptions, Unsubscribe,
+};
+pub use message::{Extras, Message, Meta, MetaError, Payload, PayloadError, PayloadKind};
+pub use position::{Epoch, EpochError, Position, PositionError};
+pub use push::{Gap, GapReason, Goodbye, Limits, PresenceChange, Push, Welcome};
+pub use reply::{HistoryPage, Member, MemberId, Presence, Published, Replayed, Reply, Subscribed};
 pub use topic::{Filter, Pattern, Token, Topic, TopicError};

@@ -1,20 +1,18 @@
-//! Messages and what they are made of: positions, and payloads that stay the bytes they came as.
+//! Messages and what they are made of: their place, and payloads that stay the bytes they came as.
 //! How commands and pushes are written around them is the codec's business.
 
-use std::fmt;
-use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use crate::codec::syntax::SyntaxError;
 use crate::codec::{json, msgpack, transcode};
+use crate::command::ReplyTo;
+pub use crate::position::{Epoch, EpochError, OFFSET_LIMIT, Position, PositionError};
 use crate::topic::Topic;
-
-/// Offsets are smaller than this, so that every JSON reader keeps them exact (RFC 7493 §2.2).
-pub const OFFSET_LIMIT: u64 = 1 << 53;
 
 /// The deepest nesting of arrays and maps in a payload: `[]` is one level, a number none.
 pub const DEPTH_MAX: usize = 64;
@@ -28,83 +26,97 @@ pub struct Message {
     pub position: Position,
     /// What was published.
     pub payload: Payload,
+    /// What else was said when it was published; mostly nothing.
+    pub extras: Option<Arc<Extras>>,
 }
 
-/// A place in a topic: which incarnation of its log, and which index in it.
-///
-/// Only positions of one epoch can be compared, so there is no order on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Position {
-    /// Which incarnation of the log.
-    pub epoch: Epoch,
-    /// Which message in it; the first is 1, and 0 stands before it. Smaller than 2^53.
-    pub offset: u64,
-}
+impl Message {
+    /// Which of the topic's things it is about.
+    pub fn key(&self) -> Option<&str> {
+        self.extras.as_ref()?.key.as_deref()
+    }
 
-/// One incarnation of a topic's log. Its text, on the wire and for people, is base 36 in lowercase: `k3v9`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Epoch(pub u64);
+    /// What the publisher passed along.
+    pub fn meta(&self) -> Option<&Meta> {
+        self.extras.as_ref()?.meta.as_ref()
+    }
 
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(EpochText::of(*self).as_str())
+    /// Where an answer goes, if the publisher waits for one.
+    pub fn reply_to(&self) -> Option<ReplyTo> {
+        self.extras.as_ref()?.reply_to
     }
 }
 
-impl FromStr for Epoch {
-    type Err = EpochError;
+/// What few messages have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extras {
+    /// Which of the topic's things the message is about.
+    pub key: Option<Box<str>>,
+    /// Passed along.
+    pub meta: Option<Meta>,
+    /// Where an answer goes.
+    pub reply_to: Option<ReplyTo>,
+}
 
-    fn from_str(text: &str) -> Result<Self, EpochError> {
-        let canonical = text == "0" || !text.starts_with('0');
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase());
-        if !canonical || !digits {
-            return Err(EpochError);
+/// The most entries of a [`Meta`].
+pub const META_ENTRIES_MAX: usize = 16;
+
+/// The most bytes of a [`Meta`], names and values together.
+pub const META_BYTES_MAX: usize = 1024;
+
+/// A small map of texts: at most 16 entries with at most 1,024 bytes together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta(Box<[(Box<str>, Box<str>)]>);
+
+impl Meta {
+    /// Takes entries in their order.
+    ///
+    /// # Errors
+    /// If there are too many of them, they are too long, or a name comes twice.
+    pub fn new(entries: Vec<(Box<str>, Box<str>)>) -> Result<Self, MetaError> {
+        if entries.len() > META_ENTRIES_MAX {
+            return Err(MetaError::TooMany { got: entries.len() });
         }
-        u64::from_str_radix(text, 36).map(Self).map_err(|_| EpochError)
+        let len = entries.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if len > META_BYTES_MAX {
+            return Err(MetaError::TooLong { len });
+        }
+        let again = |at: usize| entries[..at].iter().any(|(name, _)| *name == entries[at].0);
+        if (0..entries.len()).any(again) {
+            return Err(MetaError::Twice);
+        }
+        Ok(Self(entries.into()))
+    }
+
+    /// Names and values, in the order of the publisher.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value of one name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 }
 
-impl Serialize for Epoch {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(EpochText::of(*self).as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Epoch {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// A text is not an epoch.
+/// Why entries are no [`Meta`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("an epoch is a 64-bit number in base 36, lowercase, without leading zeros")]
-pub struct EpochError;
-
-/// The digits of an epoch without an allocation: 36^13 > 2^64.
-pub(crate) struct EpochText {
-    digits: [u8; 13],
-    start: usize,
-}
-
-impl EpochText {
-    pub(crate) fn of(epoch: Epoch) -> Self {
-        let mut text = Self { digits: [b'0'; 13], start: 13 };
-        let mut rest = epoch.0;
-        loop {
-            text.start -= 1;
-            text.digits[text.start] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(rest % 36) as usize];
-            rest /= 36;
-            if rest == 0 {
-                return text;
-            }
-        }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.digits[self.start..]).unwrap_or_default()
-    }
+pub enum MetaError {
+    /// Too many entries.
+    #[error("{got} entries, the limit is {META_ENTRIES_MAX}")]
+    TooMany {
+        /// How many.
+        got: usize,
+    },
+    /// Too many bytes.
+    #[error("{len} bytes, the limit is {META_BYTES_MAX}")]
+    TooLong {
+        /// How many.
+        len: usize,
+    },
+    /// The same name twice.
+    #[error("a name comes twice")]
+    Twice,
 }
 
 /// What was published, as the bytes it came as. Checked once when it is made, never parsed into a tree, and

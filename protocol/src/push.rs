@@ -1,10 +1,12 @@
 //! Pushes: what the server sends unasked.
 //! They hold what goes over the wire and nothing more; when they are sent is decided elsewhere.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::code::{CloseCode, ErrorCode};
-use crate::message::{DEPTH_MAX, Payload};
+use crate::message::{DEPTH_MAX, Epoch, Extras, Payload};
+use crate::reply::{Member, MemberId, Presence};
 use crate::topic::{Filter, TOPIC_BYTES_MAX, Topic};
 
 /// The version of SPEC.md that `welcome` announces as `protocol`.
@@ -22,9 +24,19 @@ pub enum Push {
         topic: Topic,
         /// Its place in the topic.
         offset: u64,
+        /// Said with the first message of an epoch only, the one of offset 1.
+        epoch: Option<Epoch>,
         /// Its data.
         payload: Payload,
+        /// What else was said when it was published.
+        extras: Option<Arc<Extras>>,
     },
+    /// `gap`: no message of these offsets comes through this subscription.
+    Gap(Gap),
+    /// `presence`: who is on a topic; the first thing a watcher is told.
+    Presence(Presence),
+    /// `presence` with `joined` and `left`: who has come and gone since the last one.
+    PresenceChange(PresenceChange),
     /// `unsubscribed`: the server ended a subscription. Unlike the reply it has a `code` and no `id`.
     Unsubscribed {
         /// Which one.
@@ -34,6 +46,67 @@ pub enum Push {
     },
     /// `goodbye`: the server is about to close the connection.
     Goodbye(Goodbye),
+}
+
+/// `gap`: what is not delivered is announced, in order with the messages around it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Of which topic.
+    pub topic: Topic,
+    /// Of which incarnation of its log.
+    pub epoch: Epoch,
+    /// The first offset that does not come.
+    pub from: u64,
+    /// The last offset that does not come; nothing in between comes either.
+    pub to: u64,
+    /// Why.
+    pub why: GapReason,
+}
+
+/// Why messages do not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// The reader did not keep up, and the policy is `drop`.
+    Dropped,
+    /// The reader did not keep up, and newer messages took their place (`latest`, `latest-per-key`).
+    Conflated,
+    /// History no longer reaches back so far.
+    History,
+    /// They were worth having for a time that is over (`ttl_ms`).
+    Expired,
+}
+
+impl GapReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Dropped, Self::Conflated, Self::History, Self::Expired];
+
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Conflated => "conflated",
+            Self::History => "history",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The reason behind a word on the wire.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+}
+
+/// Who has come to a topic and who has gone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PresenceChange {
+    /// Which topic.
+    pub topic: Topic,
+    /// How many members there are now.
+    pub count: u64,
+    /// How many sessions they have now.
+    pub sessions: u64,
+    /// Who has come or has other data now, and who has gone; `None` if there are too many to be named.
+    pub members: Option<(Vec<Member>, Vec<MemberId>)>,
 }
 
 /// `welcome`.

@@ -149,6 +149,20 @@ impl Filter {
         }
     }
 
+    /// Whether there can be a topic that both mean.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.as_str().split('.'), other.as_str().split('.'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (None, Some(_)) | (Some(_), None) => return false,
+                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (Some(one), Some(another)) if one == another || one == "*" || another == "*" => {}
+                (Some(_), Some(_)) => return false,
+            }
+        }
+    }
+
     /// Whether the filter reaches for the server's own topics: its first token is `$sys`.
     pub fn is_system(&self) -> bool {
         self.as_str().split('.').next() == Some(SYSTEM_TOKEN)

@@ -1,15 +1,22 @@
 //! What must hold for every input: identity through each codec, agreement with other readers, and no panic.
 #![allow(clippy::unwrap_used, reason = "a test may fail by unwrap, and so may what only tests call")]
 
-use proptest::collection::vec;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use topichub_protocol::codec::syntax::SyntaxError;
+use topichub_protocol::command::{MAX_RATE_RANGE, PRESENCE_DATA_BYTES_MAX};
 use topichub_protocol::{
-    CloseCode, Codec, Command, CommandError, CommandId, Epoch, ErrorCode, Filter, Goodbye, Limits, Message,
-    OneOrMany, Operation, Pattern, Payload, PayloadError, Position, Publish, Push, Reply, ServerMessage,
-    Subscribe, Subscribed, Token, Topic, Unsubscribe, Welcome,
+    Answer, Authenticate, CloseCode, Codec, Command, CommandError, CommandId, Epoch, ErrorCode, Extras,
+    Filter, Gap, GapReason, Goodbye, History, HistoryPage, HistoryRange, Limits, Member, MemberId, Message,
+    Meta, OneOrMany, Operation, Pattern, Payload, PayloadError, Position, Presence, PresenceChange,
+    PresenceOptions, Publish, PublishOptions, Push, Replay, Replayed, Reply, ReplyTo, Request, ServerMessage,
+    SlowPolicy, Subscribe, SubscribeOptions, Subscribed, Token, Topic, Unsubscribe, Welcome,
 };
 
 const CODECS: [Codec; 2] = [Codec::Json, Codec::MsgPack];
@@ -97,22 +104,178 @@ fn native_payload(codec: Codec) -> BoxedStrategy<Payload> {
     }
 }
 
-fn command(codec: Codec) -> impl Strategy<Value = Command> {
-    let operation = prop_oneof![
-        (filters(), any::<bool>())
-            .prop_map(|(filters, echo)| Operation::Subscribe(Subscribe { filters, echo })),
-        filters().prop_map(|filters| Operation::Unsubscribe(Unsubscribe { filters })),
-        (topic(), native_payload(codec))
-            .prop_map(|(topic, payload)| Operation::Publish(Publish { topic, payload })),
-        Just(Operation::Ping),
+fn name() -> impl Strategy<Value = Box<str>> {
+    prop_oneof!["[ -~é🎉]{1,20}", "[a-z]{128}"].prop_map(Box::from)
+}
+
+fn meta() -> impl Strategy<Value = Meta> {
+    let entries = btree_map(".{0,8}", ".{0,8}", 0..=16);
+    let entries = entries.prop_map(|map| map.into_iter().map(|(name, value)| (name.into(), value.into())));
+    entries.prop_map(|entries| Meta::new(entries.collect()).unwrap())
+}
+
+/// What is small enough for others to see, also once it has grown on its way into the other codec.
+fn shown(codec: Codec) -> impl Strategy<Value = Option<Payload>> {
+    let small = |data: &Payload| data.as_bytes().len() <= PRESENCE_DATA_BYTES_MAX / 16;
+    of(native_payload(codec).prop_filter("others see little data", small))
+}
+
+fn millis(max: u64) -> impl Strategy<Value = Duration> {
+    prop_oneof![1..=max, 1..=1000_u64].prop_map(Duration::from_millis)
+}
+
+/// The interval of any rate, and of the rates people ask for.
+fn interval() -> impl Strategy<Value = Duration> {
+    let rates = prop_oneof![MAX_RATE_RANGE, (1..=1000_u16).prop_map(f64::from)];
+    rates.prop_map(|rate| Duration::from_secs_f64(1.0 / rate))
+}
+
+fn presence_options(codec: Codec) -> impl Strategy<Value = PresenceOptions> {
+    (any::<bool>(), any::<bool>(), shown(codec)).prop_map(|(join, watch, data)| PresenceOptions {
+        join,
+        watch,
+        data,
+    })
+}
+
+/// Options that may be asked for together, for these filters.
+fn subscribe(codec: Codec) -> impl Strategy<Value = Subscribe> {
+    let options = (any::<bool>(), of(prop::sample::select(SlowPolicy::ALL.to_vec())), of(interval()));
+    let replay = prop_oneof![
+        (0..=10_000_u64).prop_map(Replay::Last),
+        (1..=31_622_400_u64).prop_map(Replay::Seconds),
+        position().prop_map(Replay::After),
+        btree_map(topic(), position(), 0..20).prop_map(Replay::AfterEach),
     ];
-    (proptest::option::of(id()), operation).prop_map(|(id, operation)| Command { id, operation })
+    let each = (filters(), options, of(replay), of(presence_options(codec)), of(name()));
+    each.prop_map(|(filters, (echo, slow, interval), mut replay, mut presence, group)| {
+        if group.is_some() {
+            return Subscribe {
+                filters,
+                options: SubscribeOptions { echo, group, ..SubscribeOptions::default() },
+            };
+        }
+        if filters.iter().any(|filter| matches!(filter, Filter::Pattern(_))) {
+            presence = None;
+        }
+        if let (Some(Replay::After(position)), false) =
+            (&replay, matches!(filters.as_slice(), [Filter::Topic(_)]))
+        {
+            replay = Some(Replay::AfterEach([(Topic::parse("a").unwrap(), *position)].into()));
+        }
+        Subscribe { filters, options: SubscribeOptions { echo, replay, slow, interval, presence, group } }
+    })
+}
+
+fn publish(codec: Codec) -> impl Strategy<Value = Publish> {
+    let names = (of(name()), of(name()), of(meta()));
+    let numbers = (of(millis((1 << 53) - 1)), of(0..1_u64 << 53), vec(any::<u128>(), 0..5));
+    let options = (names, numbers).prop_map(|((key, dedup, meta), (ttl, if_offset, exclude))| {
+        let options = PublishOptions { key, meta, ttl, dedup, if_offset, exclude };
+        (options != PublishOptions::default()).then(|| Box::new(options))
+    });
+    (topic(), native_payload(codec), options).prop_map(|(topic, payload, options)| Publish {
+        topic,
+        payload,
+        options,
+    })
+}
+
+fn command(codec: Codec) -> impl Strategy<Value = Command> {
+    let range = prop_oneof![
+        position().prop_map(HistoryRange::After),
+        position().prop_map(HistoryRange::Before),
+        Just(HistoryRange::Newest),
+    ];
+    let payload = || native_payload(codec);
+    let operation = prop_oneof![
+        3 => subscribe(codec).prop_map(Operation::Subscribe),
+        1 => filters().prop_map(|filters| Operation::Unsubscribe(Unsubscribe { filters })),
+        3 => publish(codec).prop_map(Operation::Publish),
+        1 => (topic(), range, 1..=1000_u64)
+            .prop_map(|(topic, range, limit)| Operation::History(History { topic, range, limit })),
+        1 => topic().prop_map(Operation::Presence),
+        1 => (name(), shown(codec))
+            .prop_map(|(user, data)| Operation::Authenticate(Authenticate { user, data })),
+        1 => (topic(), payload(), millis(600_000)).prop_map(|(topic, payload, timeout)| {
+            Operation::Request(Request { topic, payload, timeout })
+        }),
+        1 => (any::<u64>(), payload()).prop_map(|(reply_to, payload)| {
+            Operation::Answer(Answer { reply_to: ReplyTo(reply_to), payload })
+        }),
+        1 => Just(Operation::Ping),
+    ];
+    (of(id()), id(), operation).prop_map(|(id, required, operation)| match operation {
+        Operation::Request(_) => Command { id: Some(id.unwrap_or(required)), operation },
+        operation => Command { id, operation },
+    })
+}
+
+fn replayed() -> impl Strategy<Value = Replayed> {
+    let positions = of(vec((topic(), position()), 0..20));
+    (0..1_u64 << 53, any::<bool>(), positions).prop_map(|(messages, recovered, positions)| Replayed {
+        messages,
+        recovered,
+        positions,
+    })
 }
 
 fn subscribed() -> impl Strategy<Value = Subscribed> {
-    (filter(), position()).prop_map(|(filter, position)| {
+    (filter(), position(), of(replayed())).prop_map(|(filter, position, replay)| {
         let position = matches!(filter, Filter::Topic(_)).then_some(position);
-        Subscribed { filter, position }
+        Subscribed { filter, position, replay }
+    })
+}
+
+fn extras() -> impl Strategy<Value = Option<Arc<Extras>>> {
+    (of(name()), of(meta()), of(any::<u64>().prop_map(ReplyTo))).prop_map(|(key, meta, reply_to)| {
+        let extras = Extras { key, meta, reply_to };
+        (extras != Extras::default()).then(|| Arc::new(extras))
+    })
+}
+
+fn member_id() -> impl Strategy<Value = MemberId> {
+    prop_oneof![name().prop_map(MemberId::User), any::<u128>().prop_map(MemberId::Session)]
+}
+
+fn members(codec: Codec) -> impl Strategy<Value = Vec<Member>> {
+    vec((member_id(), shown(codec)).prop_map(|(id, data)| Member { id, data }), 0..4)
+}
+
+fn presence(codec: Codec) -> impl Strategy<Value = Presence> {
+    (topic(), 0..1_u64 << 53, 0..1_u64 << 53, of(members(codec)))
+        .prop_map(|(topic, count, sessions, members)| Presence { topic, count, sessions, members })
+}
+
+fn presence_change(codec: Codec) -> impl Strategy<Value = PresenceChange> {
+    let members = of((members(codec), vec(member_id(), 0..4)));
+    (topic(), 0..1_u64 << 53, 0..1_u64 << 53, members)
+        .prop_map(|(topic, count, sessions, members)| PresenceChange { topic, count, sessions, members })
+}
+
+/// A page of messages; where their answers go is not told in it.
+fn history_page(codec: Codec) -> impl Strategy<Value = HistoryPage> {
+    let message = (0..1_u64 << 53, native_payload(codec), of(name()), of(meta()));
+    let page = (topic(), position(), vec(message, 0..4), any::<bool>(), any::<bool>());
+    page.prop_map(|(topic, position, messages, recovered, more)| {
+        let message = |(offset, payload, key, meta)| {
+            let extras = Extras { key, meta, reply_to: None };
+            let extras = (extras != Extras::default()).then(|| Arc::new(extras));
+            Message { topic: topic.clone(), position: Position { offset, ..position }, payload, extras }
+        };
+        let messages = messages.into_iter().map(message).collect();
+        HistoryPage { topic, position, messages, recovered, more }
+    })
+}
+
+fn gap() -> impl Strategy<Value = Gap> {
+    let why = prop::sample::select(GapReason::ALL.to_vec());
+    (topic(), position(), 0..1_u64 << 53, why).prop_map(|(topic, Position { epoch, offset }, to, why)| Gap {
+        topic,
+        epoch,
+        from: offset,
+        to,
+        why,
     })
 }
 
@@ -121,20 +284,29 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
 }
 
 fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
-    let millis = (0..1_u64 << 50).prop_map(std::time::Duration::from_millis);
+    let millis = (0..1_u64 << 50).prop_map(Duration::from_millis);
     let offset = 0..1_u64 << 53;
     let topics =
         prop_oneof![subscribed().prop_map(OneOrMany::One), vec(subscribed(), 1..5).prop_map(OneOrMany::Many)];
     let reply = prop_oneof![
         (id(), topics).prop_map(|(id, topics)| Reply::Subscribed { id, topics }),
         (id(), filters()).prop_map(|(id, topics)| Reply::Unsubscribed { id, topics }),
-        (id(), topic(), position()).prop_map(|(id, topic, position)| Reply::Published {
-            id,
-            topic,
-            position
-        }),
-        proptest::option::of(id()).prop_map(|id| Reply::Pong { id }),
-        (proptest::option::of(id()), error_code(), ".{0,40}")
+        (id(), topic(), position(), offset.clone(), any::<bool>()).prop_map(
+            |(id, topic, position, subscribers, duplicate)| Reply::Published {
+                id,
+                topic,
+                position,
+                subscribers,
+                duplicate,
+            }
+        ),
+        (id(), history_page(codec)).prop_map(|(id, page)| Reply::History { id, page }),
+        (id(), presence(codec)).prop_map(|(id, presence)| Reply::Presence { id, presence }),
+        (id(), name()).prop_map(|(id, user)| Reply::Authenticated { id, user }),
+        (id(), native_payload(codec)).prop_map(|(id, payload)| Reply::Answer { id, payload }),
+        id().prop_map(|id| Reply::Replied { id }),
+        of(id()).prop_map(|id| Reply::Pong { id }),
+        (of(id()), error_code(), ".{0,40}")
             .prop_map(|(id, code, message)| Reply::Error(CommandError::new(code, message).with_id(id))),
     ];
     let closes = prop::sample::select(CloseCode::ALL.to_vec());
@@ -145,14 +317,18 @@ fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
                 Push::Welcome(Welcome { session, server, protocol, ping, limits })
             }
         ),
-        (topic(), offset, native_payload(codec)).prop_map(|(topic, offset, payload)| Push::Message {
-            topic,
-            offset,
-            payload
-        }),
+        (topic(), offset, of(any::<u64>().prop_map(Epoch)), native_payload(codec), extras()).prop_map(
+            |(topic, offset, epoch, payload, extras)| Push::Message { topic, offset, epoch, payload, extras }
+        ),
+        gap().prop_map(Push::Gap),
+        presence(codec).prop_map(Push::Presence),
+        presence_change(codec).prop_map(Push::PresenceChange),
         (filter(), error_code()).prop_map(|(filter, code)| Push::Unsubscribed { filter, code }),
-        (closes, ".{0,40}", proptest::option::of(millis))
-            .prop_map(|(code, reason, after)| Push::Goodbye(Goodbye { code, reason, after })),
+        (closes, ".{0,40}", of(millis)).prop_map(|(code, reason, after)| Push::Goodbye(Goodbye {
+            code,
+            reason,
+            after
+        })),
     ];
     prop_oneof![reply.prop_map(ServerMessage::Reply), push.prop_map(ServerMessage::Push)]
 }
@@ -241,12 +417,16 @@ fn read_with_everything(bytes: &[u8]) {
         if let Ok(command) = codec.decode_command(bytes) {
             for other in CODECS {
                 let again = encoded(|out| other.encode_command(&command, out));
-                assert!(other.decode_command(&again).is_ok(), "{command:?}");
+                let read =
+                    other.decode_command(&again).unwrap_or_else(|error| panic!("{error}: {command:?}"));
+                assert!(other != codec || read == command, "{command:?} became {read:?}");
             }
         }
         if let Ok(said) = codec.decode_server(bytes) {
             for other in CODECS {
-                assert!(other.decode_server(&encode_server(other, &said)).is_ok(), "{said:?}");
+                let read = other.decode_server(&encode_server(other, &said));
+                let read = read.unwrap_or_else(|error| panic!("{error}: {said:?}"));
+                assert!(other != codec || read == said, "{said:?} became {read:?}");
             }
         }
         let _ = codec.decode_batch(bytes);
@@ -310,19 +490,28 @@ proptest! {
     #[test]
     fn a_message_of_either_codec_is_read_in_both(
         topic in topic(),
-        position in position(),
+        position in prop_oneof![position(), any::<u64>().prop_map(|epoch| Position { epoch: Epoch(epoch), offset: 1 })],
         payload in prop_oneof![native_payload(Codec::Json), native_payload(Codec::MsgPack)],
+        extras in extras(),
     ) {
         let offset = position.offset;
-        let message = Message { topic: topic.clone(), position, payload: payload.clone() };
+        let epoch = (offset == 1).then_some(position.epoch);
+        let message = Message { topic: topic.clone(), position, payload: payload.clone(), extras: extras.clone() };
         for codec in CODECS {
             let bytes = encoded(|out| codec.encode_message(&message, out));
-            let pushed = ServerMessage::Push(Push::Message { topic: topic.clone(), offset, payload: payload.clone() });
+            let pushed = ServerMessage::Push(Push::Message {
+                topic: topic.clone(),
+                offset,
+                epoch,
+                payload: payload.clone(),
+                extras: extras.clone(),
+            });
             prop_assert_eq!(&encode_server(codec, &pushed), &bytes);
-            let Ok(ServerMessage::Push(Push::Message { topic: to, offset: at, payload: got })) = codec.decode_server(&bytes) else {
-                panic!("no message: {:?}", codec.decode_server(&bytes));
+            let said = codec.decode_server(&bytes).unwrap();
+            let ServerMessage::Push(Push::Message { topic: to, offset: at, epoch: of, payload: got, extras: with }) = said else {
+                panic!("no message: {said:?}");
             };
-            prop_assert_eq!((to, at), (topic.clone(), offset));
+            prop_assert_eq!((to, at, of, with), (topic.clone(), offset, epoch, extras.clone()));
             prop_assert_eq!(got.is_binary(), payload.is_binary());
             let values = [&got, &payload].map(|payload| encoded(|out| payload.write_json(out)));
             let [got, sent] = values.map(|json| serde_json::from_slice::<Value>(&json).unwrap());
@@ -455,6 +644,31 @@ proptest! {
         let epoch = Epoch(number);
         prop_assert_eq!(epoch.to_string().parse::<Epoch>().unwrap(), epoch);
         prop_assert_eq!(serde_json::to_string(&epoch).unwrap(), format!("\"{epoch}\""));
+    }
+
+    #[test]
+    fn positions_are_their_text(position in position()) {
+        prop_assert_eq!(position.to_string().parse::<Position>().unwrap(), position);
+    }
+
+    #[test]
+    fn a_page_and_a_presence_over_http_are_the_replies_without_op_and_id(
+        page in history_page(Codec::Json),
+        presence in presence(Codec::Json),
+    ) {
+        let replies = [
+            (encoded(|out| Codec::Json.encode_history(&page, out)), Reply::History { id: CommandId::Integer(1), page }),
+            (
+                encoded(|out| Codec::Json.encode_presence(&presence, out)),
+                Reply::Presence { id: CommandId::Integer(1), presence },
+            ),
+        ];
+        for (body, reply) in replies {
+            let reply = encoded(|out| Codec::Json.encode_reply(&reply, out));
+            let text = String::from_utf8(reply).unwrap();
+            let (_, keys) = text.split_once("\"id\":1,").unwrap();
+            prop_assert_eq!(String::from_utf8(body).unwrap(), format!("{{{keys}"));
+        }
     }
 
     #[test]

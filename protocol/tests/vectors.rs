@@ -5,11 +5,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
-use topichub_protocol::command::{BATCH_MAX, ID_BYTES_MAX, TOPICS_PER_COMMAND_MAX};
-use topichub_protocol::message::DEPTH_MAX;
+use topichub_protocol::command::{
+    BATCH_MAX, EXCLUDE_MAX, HISTORY_LIMIT_MAX, ID_BYTES_MAX, NAME_BYTES_MAX, PRESENCE_DATA_BYTES_MAX,
+    REPLAY_LAST_MAX, REPLAY_SECONDS_MAX, REPLAY_TOPICS_MAX, REQUEST_TIMEOUT_MAX, TOPICS_PER_COMMAND_MAX,
+};
+use topichub_protocol::message::{DEPTH_MAX, META_BYTES_MAX, META_ENTRIES_MAX};
 use topichub_protocol::{
     CloseCode, Codec, Command, CommandError, CommandId, ErrorCode, Filter, Limits, Operation, Payload,
-    Published, Reconnect, ServerMessage, Topic,
+    Position, Published, Reconnect, ServerMessage, Topic,
 };
 
 /// Who reads which file; `tests/websocket/` reads those of the WebSocket framing.
@@ -358,8 +361,18 @@ mod replies {
     #[derive(Deserialize)]
     #[serde(rename_all = "lowercase")]
     enum Entry {
-        Published { topic: String, epoch: String, offset: u64 },
-        Error { code: String, message: String },
+        Published {
+            topic: String,
+            epoch: String,
+            offset: u64,
+            subscribers: u64,
+            #[serde(default)]
+            duplicate: bool,
+        },
+        Error {
+            code: String,
+            message: String,
+        },
     }
 
     fn encode(codec: Codec, said: &ServerMessage) -> String {
@@ -419,9 +432,11 @@ mod replies {
                 .entries
                 .into_iter()
                 .map(|entry| match entry {
-                    Entry::Published { topic, epoch, offset } => Ok(Published {
+                    Entry::Published { topic, epoch, offset, subscribers, duplicate } => Ok(Published {
                         topic: Topic::parse(&topic).unwrap(),
-                        position: topichub_protocol::Position { epoch: epoch.parse().unwrap(), offset },
+                        position: Position { epoch: epoch.parse().unwrap(), offset },
+                        subscribers,
+                        duplicate,
                     }),
                     Entry::Error { code, message } => {
                         Err(CommandError::new(ErrorCode::parse(&code).unwrap(), message))
@@ -562,6 +577,16 @@ mod codes {
         batch: usize,
         message_bytes: u64,
         topics_per_session: u64,
+        name_bytes: usize,
+        meta_entries: usize,
+        meta_bytes: usize,
+        exclude: usize,
+        replay_last: u64,
+        replay_seconds: u64,
+        replay_topics: usize,
+        history_limit: u64,
+        presence_data_bytes: usize,
+        request_timeout_ms: u128,
     }
 
     #[test]
@@ -615,5 +640,11 @@ mod codes {
         assert_eq!(limits.depth, DEPTH_MAX as u64);
         assert_eq!(limits.id_bytes, ID_BYTES_MAX);
         assert_eq!((limits.topics_per_command, limits.batch), (TOPICS_PER_COMMAND_MAX, BATCH_MAX));
+        assert_eq!((limits.name_bytes, limits.exclude), (NAME_BYTES_MAX, EXCLUDE_MAX));
+        assert_eq!((limits.meta_entries, limits.meta_bytes), (META_ENTRIES_MAX, META_BYTES_MAX));
+        assert_eq!((limits.replay_last, limits.replay_seconds), (REPLAY_LAST_MAX, REPLAY_SECONDS_MAX));
+        assert_eq!((limits.replay_topics, limits.history_limit), (REPLAY_TOPICS_MAX, HISTORY_LIMIT_MAX));
+        assert_eq!(limits.presence_data_bytes, PRESENCE_DATA_BYTES_MAX);
+        assert_eq!(limits.request_timeout_ms, REQUEST_TIMEOUT_MAX.as_millis());
     }
 }

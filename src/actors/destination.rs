@@ -4,9 +4,11 @@ use std::rc::Rc;
 
 use topichub_protocol::codec::Codec;
 use topichub_protocol::message::Message;
+use topichub_protocol::push::Push;
 use topichub_protocol::reply::Reply;
 
 use crate::hub::fan_out::Outlet;
+use crate::hub::joined::Joined;
 use crate::hub::outbox::Part;
 use crate::hub::published::{Class, Published};
 use crate::subscription::Sender;
@@ -57,9 +59,45 @@ impl Outlet for Destination {
         }
     }
 
+    fn encode_push(&self, push: &Push) -> Option<Box<[u8]>> {
+        let Self::Peer(link) = self else { return None };
+        let codec = link.codec();
+        let mut out = Vec::new();
+        Link::frame(codec, &mut out, |payload| codec.encode_push(push, payload));
+        Some(out.into_boxed_slice())
+    }
+
     fn write(&self, parts: &[Part<'_>]) {
         if let Self::Peer(link) = self {
             link.write(parts);
+        }
+    }
+
+    fn offer(&self, messages: &Joined) -> usize {
+        match self {
+            Self::Peer(link) => link.offer(messages),
+            Self::Stream(_) => messages.messages(),
+        }
+    }
+
+    fn is_clear(&self) -> bool {
+        match self {
+            Self::Peer(link) => link.is_clear(),
+            Self::Stream(_) => true,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Peer(link) => link.has_room(),
+            Self::Stream(sender) => sender.has_room(),
+        }
+    }
+
+    fn await_room(&self) {
+        match self {
+            Self::Peer(link) => link.await_room(),
+            Self::Stream(sender) => sender.await_room(),
         }
     }
 
@@ -76,9 +114,9 @@ impl Outlet for Destination {
         }
     }
 
-    fn give_up(&self, held: usize, max: usize) {
+    fn give_up(&self, reason: &str) {
         if let Self::Peer(link) = self {
-            link.give_up(&format!("slow readers together hold {held} bytes, the limit is {max}"));
+            link.give_up(reason);
         }
     }
 }

@@ -11,13 +11,13 @@ use actix::fut::ActorFuture;
 use actix::{Actor, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 use topichub_protocol::code::CloseCode;
-use topichub_protocol::command::{CommandId, OneOrMany, Subscribe};
-use topichub_protocol::reply::Reply;
+use topichub_protocol::command::{CommandId, OneOrMany, SlowPolicy, SubscribeOptions};
+use topichub_protocol::reply::{Member, MemberId, Reply};
 use topichub_protocol::topic::Filter;
 
 use super::destination::Destination;
 use super::worker::Worker;
-use crate::hub::input::{Delivery, Input, SessionRef};
+use crate::hub::input::{Delivery, Input, SessionRef, Subscribing, Wanted};
 use crate::hub::pulse::Beat;
 use crate::subscription::{self, Subscription};
 use crate::transport::link::Flow;
@@ -27,7 +27,9 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// The fan-out of one worker thread.
 pub(crate) struct FanOut {
-    pub(crate) worker: Rc<Worker>,
+    worker: Rc<Worker>,
+    /// When the core is to be told that time has passed.
+    alarm: Option<Duration>,
 }
 
 /// What the registry has for this worker, in order.
@@ -40,6 +42,7 @@ pub(crate) struct Deliveries(pub(crate) Vec<Delivery>);
 #[rtype(result = "()")]
 pub(crate) struct OpenStream {
     pub(crate) filter: Filter,
+    pub(crate) options: SubscribeOptions,
     pub(crate) capacity: usize,
     pub(crate) opened: oneshot::Sender<Subscription>,
     pub(crate) subscribed: oneshot::Sender<Reply>,
@@ -49,6 +52,12 @@ pub(crate) struct OpenStream {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
+
+impl FanOut {
+    pub(crate) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker, alarm: None }
+    }
+}
 
 impl Actor for FanOut {
     type Context = Context<Self>;
@@ -74,10 +83,11 @@ impl ActorFuture<FanOut> for WriteAtTheEndOfEachTurn {
     fn poll(
         self: Pin<&mut Self>,
         fan_out: &mut FanOut,
-        _: &mut Context<FanOut>,
+        ctx: &mut Context<FanOut>,
         _: &mut TaskContext<'_>,
     ) -> Poll<()> {
         fan_out.worker.end_turn();
+        fan_out.set_alarm(ctx);
         Poll::Pending
     }
 }
@@ -86,8 +96,9 @@ impl Handler<Deliveries> for FanOut {
     type Result = ();
 
     fn handle(&mut self, Deliveries(deliveries): Deliveries, _: &mut Self::Context) {
+        let now = self.worker.now();
         let mut fan_out = self.worker.fan_out.borrow_mut();
-        deliveries.into_iter().for_each(|delivery| fan_out.handle(delivery));
+        deliveries.into_iter().for_each(|delivery| fan_out.handle(delivery, now));
     }
 }
 
@@ -98,9 +109,11 @@ impl Handler<OpenStream> for FanOut {
         let (sender, subscription) = subscription::channel(open.capacity, open.subscribed);
         let subscriber = self.worker.fan_out.borrow_mut().join(Destination::Stream(Box::new(sender)));
         let session = SessionRef { worker: self.worker.id(), subscriber };
-        let subscribe = Subscribe { filters: OneOrMany::One(open.filter), echo: true };
-        let id = Some(CommandId::Integer(0));
-        self.worker.tell_registry(vec![Input::Subscribe { session, id, subscribe, permit: None }]);
+        let wanted = OneOrMany::One(Wanted { filter: open.filter, policy: SlowPolicy::Disconnect });
+        let member = Member { id: MemberId::Session(0), data: None };
+        let (id, options) = (Some(CommandId::Integer(0)), open.options);
+        let subscribing = Subscribing { session, id, wanted, options, member, permit: None };
+        self.worker.tell_registry(vec![Input::Subscribe(Box::new(subscribing))]);
         let _ = open.opened.send(subscription);
     }
 }
@@ -110,7 +123,7 @@ impl Handler<Drain> for FanOut {
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
         let mut fan_out = self.worker.fan_out.borrow_mut();
-        fan_out.flush();
+        fan_out.flush(self.worker.now());
         for (_, destination) in fan_out.subscribers() {
             if let Destination::Peer(link) = destination {
                 link.close(CloseCode::Drain, "the server is restarting");
@@ -144,12 +157,34 @@ impl FanOut {
             }
         }
         drop(pulse);
-        self.close_abandoned_streams();
+        self.look_after_streams();
     }
 
-    /// Streams within this process do not say when they are dropped.
-    fn close_abandoned_streams(&self) {
+    /// Sees to it that the core is told when it has something to do.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.worker.fan_out.borrow().next_due() else { return };
+        if self.alarm.is_some_and(|alarm| alarm <= due) {
+            return;
+        }
+        self.alarm = Some(due);
+        ctx.run_later(due.saturating_sub(self.worker.now()), move |fan_out, _| {
+            if fan_out.alarm == Some(due) {
+                fan_out.alarm = None;
+            }
+            fan_out.worker.fan_out.borrow_mut().tick(fan_out.worker.now());
+        });
+    }
+
+    /// Streams within this process do not say when they are dropped, nor when they are read.
+    fn look_after_streams(&self) {
         let fan_out = self.worker.fan_out.borrow();
+        let thirsty: Vec<_> = fan_out
+            .subscribers()
+            .filter(
+                |(_, destination)| matches!(destination, Destination::Stream(sender) if sender.wants_more()),
+            )
+            .map(|(key, _)| key)
+            .collect();
         let abandoned: Vec<_> = fan_out
             .subscribers()
             .filter(
@@ -159,5 +194,6 @@ impl FanOut {
             .collect();
         drop(fan_out);
         abandoned.into_iter().for_each(|key| self.worker.leave(key));
+        thirsty.into_iter().for_each(|key| self.worker.resume(key));
     }
 }

@@ -8,13 +8,11 @@ use std::time::Duration;
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
-use topichub_protocol::message::{Payload, Position};
-use topichub_protocol::topic::Topic;
+use topichub_protocol::reply::Reply;
 
 use super::fan_out::{Deliveries, Drain, FanOut};
 use crate::clock::Clock;
-use crate::hub::input::{Delivery, Effect, Input, Publication, Publisher, Ticket, WorkerId};
-use crate::hub::permit::Permit;
+use crate::hub::input::{Asker, Delivery, Effect, Input, Ticket, WorkerId};
 use crate::hub::registry::Registry as Core;
 
 /// A worker hears of at most this many things at once, so that it can begin while the registry goes on.
@@ -28,9 +26,11 @@ pub(crate) struct Registry {
     core: Core,
     clock: Clock,
     workers: HashMap<WorkerId, ToWorker>,
-    waiting: HashMap<Ticket, oneshot::Sender<Position>>,
+    waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
     effects: Vec<Effect>,
+    /// When the core is to be told that time has passed.
+    alarm: Option<Duration>,
 }
 
 struct ToWorker {
@@ -51,14 +51,12 @@ pub(crate) struct JoinWorker {
     pub(crate) fan_out: Addr<FanOut>,
 }
 
-/// Somebody outside of any session publishes and waits for the position.
+/// Somebody outside of any session asks, and waits for the answer.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
-pub(crate) struct Publish {
-    pub(crate) topic: Topic,
-    pub(crate) payload: Payload,
-    pub(crate) permit: Permit,
-    pub(crate) published: oneshot::Sender<Position>,
+pub(crate) struct Ask {
+    pub(crate) question: Box<dyn FnOnce(Asker) -> Input + Send>,
+    pub(crate) answered: oneshot::Sender<Reply>,
 }
 
 impl Registry {
@@ -70,11 +68,16 @@ impl Registry {
             waiting: HashMap::new(),
             next_ticket: 0,
             effects: Vec::new(),
+            alarm: None,
         }
     }
 
     fn take(&mut self, input: Input) {
         self.core.handle(input, self.clock.now(), &mut self.effects);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver { worker, delivery } => {
@@ -84,13 +87,29 @@ impl Registry {
                         worker.send();
                     }
                 }
-                Effect::Answer { ticket, position } => {
-                    if let Some(published) = self.waiting.remove(&ticket) {
-                        let _ = published.send(position);
+                Effect::Answer { ticket, reply } => {
+                    if let Some(answered) = self.waiting.remove(&ticket) {
+                        let _ = answered.send(reply);
                     }
                 }
             }
         }
+    }
+
+    /// Sees to it that the core is told when it has something to do.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.core.next_due() else { return };
+        if self.alarm.is_some_and(|alarm| alarm <= due) {
+            return;
+        }
+        self.alarm = Some(due);
+        ctx.run_later(due.saturating_sub(self.clock.now()), move |registry, _| {
+            if registry.alarm == Some(due) {
+                registry.alarm = None;
+            }
+            registry.core.pass_time(registry.clock.now(), &mut registry.effects);
+            registry.carry_out();
+        });
     }
 }
 
@@ -120,9 +139,10 @@ impl ActorFuture<Registry> for SendAtTheEndOfEachTurn {
     fn poll(
         self: Pin<&mut Self>,
         registry: &mut Registry,
-        _: &mut Context<Registry>,
+        ctx: &mut Context<Registry>,
         _: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        registry.set_alarm(ctx);
         registry.workers.values_mut().for_each(ToWorker::send);
         Poll::Pending
     }
@@ -150,16 +170,14 @@ impl Handler<JoinWorker> for Registry {
     }
 }
 
-impl Handler<Publish> for Registry {
+impl Handler<Ask> for Registry {
     type Result = ();
 
-    fn handle(&mut self, publish: Publish, _: &mut Self::Context) {
-        let Publish { topic, payload, permit, published } = publish;
+    fn handle(&mut self, Ask { question, answered }: Ask, _: &mut Self::Context) {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
-        self.waiting.insert(ticket, published);
-        let publisher = Publisher::Caller(ticket);
-        self.take(Input::Publish(Publication { topic, payload, publisher, permit: Some(permit) }));
+        self.waiting.insert(ticket, answered);
+        self.take(question(Asker::Caller(ticket)));
     }
 }
 

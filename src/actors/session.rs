@@ -48,10 +48,14 @@ impl Session {
         session.start();
     }
 
+    fn seat(&self) -> SessionRef {
+        SessionRef { worker: self.worker.id(), subscriber: self.key }
+    }
+
     fn welcome(&self) {
         let settings = &self.worker.settings;
         let welcome = Push::Welcome(Welcome {
-            session: Uuid::new_v4().to_string(),
+            session: Uuid::from_u128(self.worker.house.seats.id(self.seat())).to_string(),
             server: SERVER.to_owned(),
             protocol: topichub_protocol::push::PROTOCOL_VERSION,
             ping: settings.ping_interval,
@@ -72,6 +76,9 @@ impl Session {
         let mut read = 0;
         loop {
             self.link.poll_flush(cx);
+            if self.link.takes_more(cx) {
+                self.worker.resume(self.key);
+            }
             if self.link.begins_to_wait() {
                 self.worker.pulse.borrow_mut().waiting(self.key, self.worker.now());
             }
@@ -104,8 +111,9 @@ impl Session {
         let mut inputs = Vec::new();
         let (mut scratch, mut inflaters) = (worker.scratch.borrow_mut(), worker.inflaters.borrow_mut());
         let count = source.poll_read(cx, link, &mut scratch, |bytes| {
-            link.receive(bytes, &mut inflaters, |bytes, out| match core.handle(bytes) {
+            link.receive(bytes, &mut inflaters, |bytes, out| match core.handle(bytes, &worker.house) {
                 Outcome::Forward(input) => inputs.push(input),
+                Outcome::Nothing => {}
                 Outcome::Reply(reply) => {
                     Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
                 }

@@ -16,6 +16,7 @@ use crate::hub::fan_out::FanOut;
 use crate::hub::input::{Input, SubscriberKey, WorkerId};
 use crate::hub::outbox::{OutboxLimits, Outboxes};
 use crate::hub::pulse::{Pulse, PulseTimes};
+use crate::hub::session::House;
 use crate::settings::Settings;
 use crate::transport::encoder::Encoder;
 use crate::transport::source::SCRATCH_BYTES;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) inflaters: RefCell<Inflaters>,
     pub(crate) outboxes: Rc<Outboxes>,
     pub(crate) census: Arc<Census>,
+    pub(crate) house: House,
     clock: Clock,
     registry: Addr<Registry>,
 }
@@ -51,6 +53,7 @@ impl Worker {
         clock: Clock,
         registry: Addr<Registry>,
         census: Arc<Census>,
+        house: House,
     ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
@@ -71,6 +74,7 @@ impl Worker {
             outboxes,
             settings,
             census,
+            house,
             clock,
             registry,
         }
@@ -88,10 +92,11 @@ impl Worker {
     pub(crate) fn end_turn(&self) {
         let threads = self.census.workers.load(Ordering::Relaxed).saturating_sub(1).max(1);
         let mut fan_out = self.fan_out.borrow_mut();
-        fan_out.flush();
+        fan_out.flush(self.now());
+        fan_out.resume_replays();
         fan_out.relieve(self.settings.outboxes_bytes_max / threads);
         drop(fan_out);
-        self.pass_releases();
+        self.pass_inputs();
     }
 
     /// Hands inputs to the registry, in order.
@@ -103,15 +108,19 @@ impl Worker {
 
     /// A subscriber is gone.
     pub(crate) fn leave(&self, key: SubscriberKey) {
-        self.fan_out.borrow_mut().leave(key);
-        self.pass_releases();
+        self.fan_out.borrow_mut().leave(key, self.now());
+        self.pass_inputs();
     }
 
-    /// Tells the registry which subscriptions have ended here.
-    pub(crate) fn pass_releases(&self) {
-        let filters = self.fan_out.borrow_mut().take_released();
-        if !filters.is_empty() {
-            self.tell_registry(vec![Input::Release { worker: self.id(), filters }]);
-        }
+    /// A subscriber has room for more of what it has yet to get.
+    pub(crate) fn resume(&self, key: SubscriberKey) {
+        self.fan_out.borrow_mut().resume(key);
+        self.pass_inputs();
+    }
+
+    /// Tells the registry what the fan-out has for it.
+    fn pass_inputs(&self) {
+        let inputs = self.fan_out.borrow_mut().take_inputs();
+        self.tell_registry(inputs);
     }
 }

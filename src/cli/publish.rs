@@ -142,7 +142,7 @@ impl Publisher {
                 return Ok(());
             }
         };
-        let operation = Operation::Publish(Publish { topic: self.topic.clone(), payload });
+        let operation = Operation::Publish(Publish { topic: self.topic.clone(), payload, options: None });
         let command = Command { id: Some(CommandId::Integer(number)), operation };
         if self.waiting.is_empty() {
             self.replied_at = Instant::now();
@@ -174,13 +174,19 @@ impl Publisher {
 
     fn take(&mut self, message: ServerMessage) -> Result<(), Ended> {
         match message {
-            ServerMessage::Reply(Reply::Published { id: CommandId::Integer(number), topic, position }) => {
+            ServerMessage::Reply(Reply::Published {
+                id: CommandId::Integer(number),
+                topic,
+                position,
+                subscribers,
+                duplicate,
+            }) => {
                 if !self.answered(number) {
                     return Ok(());
                 }
                 self.published += 1;
                 if self.verbose {
-                    print(&Published { topic, position }).map_err(Ended::Output)?;
+                    print(&Published { topic, position, subscribers, duplicate }).map_err(Ended::Output)?;
                 }
             }
             ServerMessage::Reply(Reply::Error(error)) => match error.id {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use topichub::protocol::{
     Command, CommandError, CommandId, ErrorCode, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe,
+    SubscribeOptions,
 };
 use topichub::{Filter, Payload, Topic};
 
@@ -60,7 +61,7 @@ async fn print_messages(
     filters: Vec<Filter>,
     count: Option<u64>,
 ) -> Result<(), Ended> {
-    let subscribe = Subscribe { filters: OneOrMany::Many(filters), echo: true };
+    let subscribe = Subscribe { filters: OneOrMany::Many(filters), options: SubscribeOptions::default() };
     let command = Command { id: Some(CommandId::Integer(1)), operation: Operation::Subscribe(subscribe) };
     connection.feed(&command).await??;
     connection.flush().await?;
@@ -68,7 +69,7 @@ async fn print_messages(
     let mut printed = 0;
     while count.is_none_or(|count| printed < count) {
         match connection.receive().await? {
-            ServerMessage::Push(Push::Message { topic, offset, payload }) => {
+            ServerMessage::Push(Push::Message { topic, offset, payload, .. }) => {
                 print(&topic, offset, &payload).map_err(Ended::Output)?;
                 printed += 1;
             }

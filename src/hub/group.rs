@@ -23,6 +23,8 @@ pub(crate) struct Member {
 pub(crate) struct Group {
     pub(crate) filter: Filter,
     members: Vec<Member>,
+    /// How many have subscribed who still get what was published before.
+    pub(crate) catching_up: u32,
     of_class: [u32; Class::COUNT],
     /// Where the turn under way has messages for it: for a topic's own group the place, for a pattern's the last.
     pub(crate) in_turn: Option<u32>,
@@ -30,7 +32,7 @@ pub(crate) struct Group {
 
 impl Group {
     pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, members: Vec::new(), of_class: [0; Class::COUNT], in_turn: None }
+        Self { filter, members: Vec::new(), catching_up: 0, of_class: [0; Class::COUNT], in_turn: None }
     }
 
     pub(crate) fn members(&self) -> &[Member] {
@@ -38,7 +40,7 @@ impl Group {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.members.is_empty() && self.catching_up == 0
     }
 
     /// Whether anybody here takes messages in this form.

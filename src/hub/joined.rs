@@ -31,6 +31,10 @@ impl Joined {
         self.bytes.len()
     }
 
+    pub(crate) fn messages(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -39,6 +43,13 @@ impl Joined {
     pub(crate) fn message(&self, number: usize) -> Range<usize> {
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
         start..self.ends[number] as usize
+    }
+
+    /// How many messages have begun before the byte at `at`.
+    pub(crate) fn begun_at(&self, at: usize) -> usize {
+        let ended = self.ends.partition_point(|end| (*end as usize) <= at);
+        let start = ended.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        ended + usize::from(start < at)
     }
 
     /// The same bytes, to be kept.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use topichub_protocol::topic::{Pattern, Token, Topic};
+use topichub_protocol::topic::{Filter, Pattern, Token, Topic};
 
 /// Patterns with a value each.
 #[derive(Debug)]
@@ -126,6 +126,28 @@ impl<V> PatternIndex<V> {
         let from_wildcards = !topic.is_system();
         self.root.visit(topic.as_str(), from_wildcards, found);
     }
+
+    /// The same to change the values, with the pattern of each for who needs it.
+    pub(crate) fn matching_mut(
+        &mut self,
+        topic: &Topic,
+        found: &mut impl FnMut(&dyn Fn() -> Filter, &mut V),
+    ) {
+        if self.len == 0 {
+            return;
+        }
+        let from_wildcards = !topic.is_system();
+        let mut path = Vec::new();
+        self.root.visit_mut(topic.as_str(), from_wildcards, &mut path, found);
+    }
+}
+
+/// The pattern that a path through the index spells.
+fn spelled(path: &[&str]) -> Filter {
+    match Filter::parse(&path.join(".")) {
+        Ok(filter) => filter,
+        Err(error) => unreachable!("a path of the index is a pattern: {error}"),
+    }
 }
 
 impl<V> Node<V> {
@@ -150,6 +172,35 @@ impl<V> Node<V> {
             !below.is_bare()
         });
         left
+    }
+
+    fn visit_mut<'a>(
+        &mut self,
+        tokens: &'a str,
+        wildcards: bool,
+        path: &mut Vec<&'a str>,
+        found: &mut impl FnMut(&dyn Fn() -> Filter, &mut V),
+    ) {
+        if let (true, Some(value)) = (wildcards, &mut self.rest) {
+            path.push(">");
+            found(&|| spelled(path), value);
+            path.pop();
+        }
+        let (token, more) = match tokens.split_once('.') {
+            Some((token, more)) => (token, Some(more)),
+            None => (tokens, None),
+        };
+        let one = if wildcards { self.one.as_deref_mut() } else { None };
+        let literal = self.literals.get_mut(token).map(|below| (token, below));
+        for (step, below) in literal.into_iter().chain(one.map(|below| ("*", below))) {
+            path.push(step);
+            match (more, &mut below.here) {
+                (Some(more), _) => below.visit_mut(more, true, path, found),
+                (None, Some(value)) => found(&|| spelled(path), value),
+                (None, None) => {}
+            }
+            path.pop();
+        }
     }
 
     fn visit(&self, tokens: &str, wildcards: bool, found: &mut impl FnMut(&V)) {

@@ -48,14 +48,26 @@ enum Share {
     },
     /// Whatever callers outside of any session are counted by.
     Other {
-        _share: Box<dyn Debug + Send + Sync>,
+        share: Arc<dyn Debug + Send + Sync>,
     },
 }
 
 impl Permit {
     /// A permit that holds `share` until it is dropped.
     pub(crate) fn holding(share: impl Debug + Send + Sync + 'static) -> Self {
-        Self(Share::Other { _share: Box::new(share) })
+        Self(Share::Other { share: Arc::new(share) })
+    }
+
+    /// Part of this permit, for one of `rest` who have yet to let go: what is booked comes back part by part.
+    pub(crate) fn split(&mut self, rest: usize) -> Self {
+        match &mut self.0 {
+            Share::Flight { flight, bytes } => {
+                let part = *bytes / rest.max(1);
+                *bytes -= part;
+                Self(Share::Flight { flight: Arc::clone(flight), bytes: part })
+            }
+            Share::Other { share } => Self(Share::Other { share: Arc::clone(share) }),
+        }
     }
 }
 

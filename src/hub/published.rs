@@ -1,12 +1,13 @@
 //! A message on its way to its subscribers, with the frames made of it: each class once, by the first who needs it.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use topichub_protocol::message::Message;
 
 use super::fan_out::Outlet;
 use super::input::SessionRef;
-use super::permit::Permit;
 
 /// In which form a subscriber takes its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,30 +39,75 @@ impl Class {
     }
 }
 
-/// A published message, shared by all workers.
+/// How many bytes the frames of all retained messages take. Frames are made by those who need them, after the message
+/// has got its place in the log: so they are counted where they are made.
+#[derive(Debug, Default)]
+pub(crate) struct FrameMeter(AtomicUsize);
+
+impl FrameMeter {
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A published message, shared by the log of its topic and all workers.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) message: Message,
     /// Who published it, if a session did: for `echo: false`.
     pub(crate) publisher: Option<SessionRef>,
+    /// Sessions that do not get it.
+    pub(crate) exclude: Box<[SessionRef]>,
+    /// When it got its place, since the hub began.
+    pub(crate) at: Duration,
+    /// When it is no longer worth having.
+    pub(crate) expires: Option<Duration>,
     /// By class. Empty where compression gains nothing: then the plain frame serves.
     frames: [OnceLock<Box<[u8]>>; Class::ENCODED],
-    _permit: Option<Permit>,
+    meter: Option<Arc<FrameMeter>>,
 }
 
 impl Published {
-    pub(crate) fn new(message: Message, publisher: Option<SessionRef>, permit: Option<Permit>) -> Self {
-        Self { message, publisher, frames: Default::default(), _permit: permit }
+    /// A message that is not retained.
+    pub(crate) fn new(message: Message, publisher: Option<SessionRef>, at: Duration) -> Self {
+        let frames = Default::default();
+        Self { message, publisher, exclude: Box::default(), at, expires: None, frames, meter: None }
+    }
+
+    /// The same, retained: its frames are counted by `meter` as long as it lives.
+    pub(crate) fn metered(mut self, meter: &Arc<FrameMeter>) -> Self {
+        self.meter = Some(Arc::clone(meter));
+        self
+    }
+
+    pub(crate) fn offset(&self) -> u64 {
+        self.message.position.offset
     }
 
     /// The message as bytes for the wire, made once for all workers.
     pub(crate) fn frame<L: Outlet>(&self, class: Class, encoder: &mut L::Encoder) -> &[u8] {
         let cell = &self.frames[class as usize];
         let Some(plain) = class.compressed_from() else {
-            return cell.get_or_init(|| L::encode(class, &self.message));
+            return cell.get_or_init(|| self.counted(L::encode(class, &self.message)));
         };
         let plain = self.frame::<L>(plain, encoder);
-        let compressed = cell.get_or_init(|| L::compress(encoder, plain).unwrap_or_default());
+        let compressed = cell.get_or_init(|| self.counted(L::compress(encoder, plain).unwrap_or_default()));
         if compressed.is_empty() { plain } else { compressed }
+    }
+
+    fn counted(&self, frame: Box<[u8]>) -> Box<[u8]> {
+        if let Some(meter) = &self.meter {
+            meter.0.fetch_add(frame.len(), Ordering::Relaxed);
+        }
+        frame
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if let Some(meter) = &self.meter {
+            let bytes: usize = self.frames.iter().filter_map(OnceLock::get).map(|frame| frame.len()).sum();
+            meter.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }

@@ -1,15 +1,19 @@
 //! One turn of a worker's loop: the frames to be written at its end, joined by topic and class.
 //! Its buffers are used again in the next turn, so that a turn in which every peer keeps up allocates next to nothing.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use topichub_protocol::topic::Topic;
 
 use super::group::GroupKey;
 use super::input::SubscriberKey;
 use super::joined::Joined;
-use super::outbox::Part;
-use super::published::Class;
+use super::lane::Kept;
+use super::outbox::{Outboxes, Part};
+use super::published::{Class, Published};
 
 /// The messages of one topic in this turn.
 #[derive(Debug, Default)]
@@ -18,11 +22,37 @@ pub(crate) struct TopicTurn {
     pub(crate) groups: Vec<GroupKey>,
     pub(crate) joined: [Joined; Class::ENCODED],
     pub(crate) messages: u32,
+    /// The messages themselves, if there is anybody here who may not take them as they come.
+    pub(crate) kept: Vec<KeptCell>,
     /// Subscribers that do not get the message of this number in the turn (`echo: false`).
     pub(crate) withheld: Vec<(SubscriberKey, u32)>,
 }
 
+/// A message, and what keeps it for those on this thread for whom it waits.
+#[derive(Debug)]
+pub(crate) struct KeptCell {
+    pub(crate) published: Arc<Published>,
+    kept: OnceCell<Rc<Kept>>,
+}
+
+impl KeptCell {
+    pub(crate) fn new(published: Arc<Published>) -> Self {
+        Self { published, kept: OnceCell::new() }
+    }
+
+    pub(crate) fn keep(&self, outboxes: &Rc<Outboxes>) -> Rc<Kept> {
+        Rc::clone(self.kept.get_or_init(|| Kept::new(&self.published, outboxes)))
+    }
+}
+
 impl TopicTurn {
+    /// The messages for `subscriber`.
+    pub(crate) fn kept_for(&self, subscriber: SubscriberKey) -> impl Iterator<Item = &KeptCell> {
+        let withheld =
+            move |number: usize| self.withheld.iter().any(|each| *each == (subscriber, number as u32));
+        self.kept.iter().enumerate().filter(move |(number, _)| !withheld(*number)).map(|(_, kept)| kept)
+    }
+
     /// Appends the parts that `subscriber` gets in the form of `class`.
     pub(crate) fn parts_for<'a>(
         &'a self,
@@ -81,6 +111,7 @@ impl Turn {
             let place = self.topics.len();
             topic.joined.iter_mut().for_each(|joined| joined.renew(place));
             topic.groups.clear();
+            topic.kept.clear();
             topic.withheld.clear();
             topic.messages = 0;
             self.spare.push(topic);

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outbox, OutboxFull, Outboxes, Part};
 
 /// The most slices handed to the kernel in one call.
@@ -81,6 +82,33 @@ impl Exit {
             }
         }
         Ok(())
+    }
+
+    /// Sends as many whole messages as the peer takes at once, and returns how many. Of the last one a rest may wait.
+    pub(super) fn offer(&mut self, messages: &Joined, outboxes: &Rc<Outboxes>) -> Result<usize, Refused> {
+        if !self.outbox.is_empty() {
+            return Ok(0);
+        }
+        if let Way::Body(_) = self.way {
+            // Whoever reads the body takes all that is there at once.
+            self.outbox.hold_regardless(messages.bytes(), outboxes);
+            return Ok(messages.messages());
+        }
+        let written = self.write_now(&[IoSlice::new(messages.bytes())])?;
+        let taken = messages.begun_at(written);
+        if taken > 0 {
+            self.outbox
+                .hold_regardless(&messages.bytes()[written..messages.message(taken - 1).end], outboxes);
+        }
+        Ok(taken)
+    }
+
+    /// Whether there may be room; if not, the session is woken when there is.
+    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> bool {
+        match &self.way {
+            Way::Socket(stream) => stream.poll_write_ready(cx).is_ready(),
+            Way::Body(_) | Way::Closed => true,
+        }
     }
 
     /// Sends bytes that only this connection gets.

@@ -6,9 +6,8 @@ use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::codec::Codec;
-use topichub_protocol::command::Publish;
+use topichub_protocol::command::{Publish, PublishOptions};
 use topichub_protocol::message::Payload;
-use topichub_protocol::reply::Published;
 use topichub_protocol::topic::Topic;
 
 use super::problem::Problem;
@@ -79,9 +78,9 @@ async fn publish(hub: Hub, request: HttpRequest, body: web::Payload) -> Result<H
         Form::Bytes => Ok(Payload::from_binary(body)),
     };
     let payload = payload.map_err(PublishError::from)?;
-    let position = hub.publish_payload(topic.clone(), payload).await?;
+    let published = hub.publish_with(topic, payload, PublishOptions::default()).await?;
     let mut out = Vec::new();
-    Codec::Json.encode_published(&Published { topic, position }, &mut out);
+    Codec::Json.encode_published(&published, &mut out);
     Ok(HttpResponse::Ok().content_type("application/json").body(out))
 }
 
@@ -95,10 +94,11 @@ async fn publish_batch(hub: Hub, request: HttpRequest, body: web::Payload) -> Re
     let mut answers = Vec::with_capacity(batch.len());
     for entry in batch {
         let answer = match entry {
-            Ok(Publish { topic, payload }) => match hub.publish_payload(topic.clone(), payload).await {
-                Ok(position) => Ok(Published { topic, position }),
-                Err(error) => Err(Problem::from(error).into_command_error()),
-            },
+            Ok(Publish { topic, payload, options }) => {
+                let options = options.map_or_else(PublishOptions::default, |options| *options);
+                let published = hub.publish_with(topic, payload, options).await;
+                published.map_err(|error| Problem::from(error).into_command_error())
+            }
             Err(error) => Err(error),
         };
         answers.push(answer);

@@ -14,8 +14,12 @@ use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
 use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
 
 use super::exit::{Exit, Refused};
+use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::hub::published::Class;
+
+/// A batch of the past is sent when no more than this waits for the peer.
+const ROOM_BYTES: usize = 16 * 1024;
 
 /// How far the end of the connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +76,8 @@ pub(crate) struct Link {
     watched: Cell<bool>,
     /// Whether somebody watches that the closing comes to its end.
     parting: Cell<bool>,
+    /// Whether somebody has more for the peer as soon as there is room.
+    awaited: Cell<bool>,
     outboxes: Rc<Outboxes>,
     state: RefCell<State>,
 }
@@ -90,6 +96,7 @@ impl Link {
             heard: Cell::new(true),
             watched: Cell::new(false),
             parting: Cell::new(false),
+            awaited: Cell::new(false),
             outboxes,
             state: RefCell::new(state),
         })
@@ -177,6 +184,51 @@ impl Link {
     /// Sends messages on behalf of the fan-out: writes what the kernel takes and keeps the rest.
     pub(crate) fn write(&self, parts: &[Part<'_>]) {
         self.while_open(|state| state.exit.send_parts(parts, &self.outboxes));
+    }
+
+    /// Sends as many of these messages as the peer takes at once, and returns how many. Of the last one a rest may
+    /// wait; if not all were taken, [`takes_more`](Self::takes_more) tells when there is room.
+    pub(crate) fn offer(&self, messages: &Joined) -> usize {
+        let mut taken = messages.messages();
+        self.while_open(|state| {
+            taken = state.exit.offer(messages, &self.outboxes)?;
+            Ok(())
+        });
+        if taken < messages.messages() {
+            self.await_room();
+        }
+        taken
+    }
+
+    /// Whether the peer has taken everything so far.
+    pub(crate) fn is_clear(&self) -> bool {
+        !self.awaited.get() && self.waiting_bytes() == 0
+    }
+
+    /// Whether there is room for more of the past: it goes out by pieces, so that the live messages of other topics
+    /// are never far behind.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting_bytes() <= ROOM_BYTES
+    }
+
+    /// Somebody has more for the peer as soon as there is room.
+    pub(crate) fn await_room(&self) {
+        if !self.awaited.replace(true) {
+            self.state.borrow().wake_session();
+        }
+    }
+
+    /// Whether there is room for what somebody has; said once for each time that it was awaited.
+    pub(crate) fn takes_more(&self, cx: &mut Context<'_>) -> bool {
+        if !self.awaited.get() {
+            return false;
+        }
+        let state = self.state.borrow();
+        let takes = state.phase == Phase::Open && state.exit.waiting_bytes() == 0 && state.exit.poll_room(cx);
+        if takes {
+            self.awaited.set(false);
+        }
+        takes
     }
 
     /// Sends if the connection is open, and sees to what comes of it.

@@ -131,6 +131,7 @@ impl From<PublishError> for Problem {
             PublishError::SystemTopic => ErrorCode::Forbidden,
             PublishError::Payload(_) => ErrorCode::BadRequest,
             PublishError::TooLarge { .. } => ErrorCode::TooLarge,
+            PublishError::Refused(error) => error.code,
             PublishError::HubStopped => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())

@@ -22,8 +22,8 @@ async fn a_message_published_in_one_codec_arrives_in_both() {
         let publish = json!({"op": "publish", "id": 2, "topic": "ticker.AAPL", "data": {"price": 190.1}});
         let published = service.ask(publish).await;
         assert_eq!(published["epoch"], subscribed["epoch"]);
-        let expected =
-            json!({"op": "message", "topic": "ticker.AAPL", "offset": 1, "data": {"price": 190.1}});
+        let expected = json!({"op": "message", "topic": "ticker.AAPL", "offset": 1, "epoch": subscribed["epoch"],
+                "data": {"price": 190.1}});
         assert_eq!(browser.next().await, expected);
         assert_eq!(service.next().await, expected);
     }

@@ -17,6 +17,12 @@ fn rust_files(below: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether `line` has `word`, and not as the end of a longer one.
+fn names(line: &str, word: &str) -> bool {
+    let is_part = |before: char| before.is_alphanumeric() || before == '_';
+    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(is_part))
+}
+
 /// Fails with every line below `room` that names one of `banned`.
 fn room_is_free_of(room: &str, banned: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(room);
@@ -28,7 +34,7 @@ fn room_is_free_of(room: &str, banned: &[&str]) {
         for (number, line) in
             text.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
         {
-            if let Some(word) = banned.iter().find(|word| line.contains(**word)) {
+            if let Some(word) = banned.iter().find(|word| names(line, word)) {
                 found.push(format!("{}:{}: {word}", file.display(), number + 1));
             }
         }

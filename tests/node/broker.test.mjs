@@ -66,8 +66,14 @@ for (const subprotocol of BOTH) {
     const { epoch, offset } = await reader.subscribe(topic);
     assert.equal(offset, 0);
     const data = { price: 190.2, tags: ["grüße 🎉", null, true], deep: { er: [[]] } };
-    assert.deepEqual(await writer.publish(topic, data), { op: "published", topic, epoch, offset: 1 });
-    assert.deepEqual(await reader.push(), { op: "message", topic, offset: 1, data });
+    assert.deepEqual(await writer.publish(topic, data), {
+      op: "published",
+      topic,
+      epoch,
+      offset: 1,
+      subscribers: 1,
+    });
+    assert.deepEqual(await reader.push(), { op: "message", topic, offset: 1, epoch, data });
   });
 
   story(`${subprotocol}: errors keep the id and the connection`, async () => {
@@ -141,10 +147,11 @@ for (const subprotocol of BOTH) {
   story(`${subprotocol}: a thousand messages arrive in order`, async () => {
     const [reader, writer] = [await connect([subprotocol]), await connect(BOTH)];
     const topic = newTopic();
-    await reader.subscribe(topic);
+    const { epoch } = await reader.subscribe(topic);
     for (let number = 0; number < 1000; number++) writer.send({ op: "publish", topic, data: number });
     for (let number = 0; number < 1000; number++) {
-      assert.deepEqual(await reader.push(), { op: "message", topic, offset: number + 1, data: number });
+      const first = number === 0 ? { epoch } : {};
+      assert.deepEqual(await reader.push(), { op: "message", topic, offset: number + 1, ...first, data: number });
     }
   });
 }
@@ -239,6 +246,6 @@ story("what fetch posts reaches subscribers", async () => {
   await reader.subscribe(topic);
   const answer = await fetch(`http://${server.host}/topics/${topic}`, { method: "POST", body: '{"home":3}', headers: { "content-type": "application/json" } });
   assert.equal(answer.status, 200);
-  const { offset } = /** @type {{ offset: number }} */ (await answer.json());
-  assert.deepEqual(await reader.push(), { op: "message", topic, offset, data: { home: 3 } });
+  const { epoch, offset } = /** @type {{ epoch: string, offset: number }} */ (await answer.json());
+  assert.deepEqual(await reader.push(), { op: "message", topic, offset, epoch, data: { home: 3 } });
 });

@@ -1,32 +1,22 @@
 //! Commands out of their bytes: the fields of each `op`, written once for both codecs.
 //! Permissions and limits of a session are not looked at here.
 
-use std::collections::HashSet;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
 use super::Codec;
+use super::decode_publish::{payload, publish};
+use super::decode_subscribe::{filters, shown, subscribe};
 use super::field_error::FieldError;
 use super::fields::{Fields, Key};
 use super::json::{self, Lexer};
 use super::msgpack::Reader;
 use super::raw::{Raw, Value};
 use crate::command::{
-    BATCH_MAX, Command, CommandError, Operation, Publish, Subscribe, TOPICS_PER_COMMAND_MAX, Unsubscribe,
+    Answer, Authenticate, BATCH_MAX, Command, CommandError, HISTORY_LIMIT, HISTORY_LIMIT_MAX, History,
+    HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request, Unsubscribe,
 };
-use crate::message::{DEPTH_MAX, Payload};
-use crate::topic::Filter;
-
-/// Fields that a later version gives a meaning to. Whoever sends one counts on it, so it is refused and not ignored.
-const SUBSCRIBE_LATER: [Key; 6] =
-    [Key::Replay, Key::Slow, Key::Conflation, Key::MaxRate, Key::Presence, Key::Group];
-const PUBLISH_LATER: [Key; 7] =
-    [Key::Conflation, Key::TtlMs, Key::Dedup, Key::Meta, Key::IfOffset, Key::Exclude, Key::ReplyTo];
-const OPS_LATER: [&str; 4] = ["authenticate", "history", "presence", "request"];
+use crate::message::DEPTH_MAX;
 
 pub(crate) fn command(codec: Codec, bytes: &[u8]) -> Result<Command, CommandError> {
-    let (fields, scanned) = Fields::scan(codec, bytes);
+    let (fields, scanned) = Fields::scan(codec, bytes, 1);
     let id = fields.id();
     let known = id.clone().ok().flatten();
     scanned
@@ -78,68 +68,58 @@ fn operation(fields: &Fields<'_>) -> Result<Operation, FieldError> {
         })),
         "publish" => publish(fields).map(Operation::Publish),
         "ping" => Ok(Operation::Ping),
-        other => match OPS_LATER.into_iter().find(|later| *later == other) {
-            Some(op) => Err(FieldError::LaterOp { op }),
-            None => Err(FieldError::unknown_op(other)),
-        },
+        "history" => history(fields).map(Operation::History),
+        "presence" => fields.topic().map(Operation::Presence),
+        "authenticate" => authenticate(fields).map(Operation::Authenticate),
+        "request" => request(fields).map(Operation::Request),
+        "reply" => answer(fields).map(Operation::Answer),
+        other => Err(FieldError::unknown_op(other)),
     }
 }
 
-fn subscribe(fields: &Fields<'_>) -> Result<Subscribe, FieldError> {
-    refuse(fields, &SUBSCRIBE_LATER)?;
-    Ok(Subscribe {
-        filters: fields.topic_or_topics(Fields::filter, filters)?,
-        echo: fields.boolean_or(Key::Echo, true)?,
+fn history(fields: &Fields<'_>) -> Result<History, FieldError> {
+    let position =
+        |fields: &Fields<'_>, key: Key| fields.map(key)?.position().map_err(FieldError::inside(key.as_str()));
+    let after = fields.optional(Key::After, position)?;
+    let before = fields.optional(Key::Before, position)?;
+    Ok(History {
+        topic: fields.topic()?,
+        range: match (after, before) {
+            (Some(_), Some(_)) => {
+                return Err(FieldError::Exclusive { key: Key::After.as_str(), other: Key::Before.as_str() });
+            }
+            (Some(after), None) => HistoryRange::After(after),
+            (None, Some(before)) => HistoryRange::Before(before),
+            (None, None) => HistoryRange::Newest,
+        },
+        limit: fields.count_within(Key::Limit, 1..=HISTORY_LIMIT_MAX)?.unwrap_or(HISTORY_LIMIT),
     })
 }
 
-fn publish(fields: &Fields<'_>) -> Result<Publish, FieldError> {
-    refuse(fields, &PUBLISH_LATER)?;
-    Ok(Publish { topic: fields.topic()?, payload: payload(fields)? })
+fn authenticate(fields: &Fields<'_>) -> Result<Authenticate, FieldError> {
+    if fields.get(Key::Token).is_some() {
+        return Err(FieldError::Later { key: Key::Token.as_str() });
+    }
+    Ok(Authenticate { user: fields.name(Key::User)?, data: shown(fields)? })
 }
 
-fn refuse(fields: &Fields<'_>, later: &[Key]) -> Result<(), FieldError> {
-    match later.iter().find(|key| fields.get(**key).is_some()) {
-        Some(key) => Err(FieldError::Later { key: key.as_str() }),
-        None => Ok(()),
-    }
+/// Without an `id` nobody could be given the answer.
+fn request(fields: &Fields<'_>) -> Result<Request, FieldError> {
+    fields.require(Key::Id)?;
+    let timeout_max = REQUEST_TIMEOUT_MAX.as_millis() as u64;
+    Ok(Request {
+        topic: fields.topic()?,
+        payload: payload(fields)?,
+        timeout: fields.millis(Key::TimeoutMs, 1..=timeout_max)?.unwrap_or(REQUEST_TIMEOUT),
+    })
 }
 
-/// `data`, or in JSON `data_base64`: of a publish as of a message.
-pub(crate) fn payload(fields: &Fields<'_>) -> Result<Payload, FieldError> {
-    match (fields.get(Key::Data), fields.get(Key::DataBase64)) {
-        (Some(_), Some(_)) => Err(FieldError::Exclusive { key: "data", other: "data_base64" }),
-        (Some(data), None) => Ok(data.payload()),
-        (None, Some(Raw::MsgPack(_))) => Err(FieldError::Base64InMsgPack),
-        (None, Some(Raw::Json(_))) => {
-            let text = fields.text(Key::DataBase64)?;
-            let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| FieldError::NotBase64)?;
-            Ok(Payload::from_binary(bytes.into()))
-        }
-        (None, None) => Err(FieldError::Missing { key: "data" }),
-    }
+fn answer(fields: &Fields<'_>) -> Result<Answer, FieldError> {
+    Ok(Answer { reply_to: reply_to(fields, Key::ReplyTo)?, payload: payload(fields)? })
 }
 
-/// The entries of `topics`, each once, in the order they were first named.
-pub(crate) fn filters(raw: Raw<'_>) -> Result<Vec<Filter>, FieldError> {
-    let key = Key::Topics.as_str();
-    let got = raw.items().count();
-    if !(1..=TOPICS_PER_COMMAND_MAX).contains(&got) {
-        return Err(FieldError::WrongLength { key, got });
-    }
-    let mut filters = Vec::with_capacity(got);
-    let mut seen = HashSet::with_capacity(got);
-    for item in raw.items() {
-        let text = match item.value() {
-            Value::Text(text) => text,
-            other => {
-                return Err(FieldError::WrongItem { key, got: other.kind() });
-            }
-        };
-        let filter = Filter::parse(&text).map_err(|reason| FieldError::topic(&text, reason))?;
-        if seen.insert(filter.clone()) {
-            filters.push(filter);
-        }
-    }
-    Ok(filters)
+/// Of an answer as of a message.
+pub(crate) fn reply_to(fields: &Fields<'_>, key: Key) -> Result<ReplyTo, FieldError> {
+    let text = fields.text(key)?;
+    text.parse().map_err(|_| FieldError::not_a_reply_to(&text))
 }

@@ -1,22 +1,27 @@
 //! Replies and pushes out of their bytes: what a client of this crate does, and the tests.
 //! `reconnect`, and `retry` of a code that this version knows, follow from the codes and are not read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::decode_command::{filters, payload};
+use super::decode_command::reply_to;
+use super::decode_presence::{presence, presence_change};
+use super::decode_publish::{meta, payload};
+use super::decode_subscribe::{filters, topic_positions};
 use super::field_error::FieldError;
-use super::fields::{Fields, Key};
+use super::fields::{AROUND_MAX, Fields, Key};
 use super::raw::Raw;
 use super::{Codec, ServerMessage};
 use crate::code::{CloseCode, ErrorCode};
-use crate::command::{CommandError, CommandId};
-use crate::message::{Epoch, Position};
-use crate::push::{Goodbye, Limits, Push, Welcome};
-use crate::reply::{Reply, Subscribed};
-use crate::topic::Filter;
+use crate::command::{CommandError, CommandId, ReplyTo};
+use crate::message::{Extras, Message};
+use crate::position::Position;
+use crate::push::{Gap, GapReason, Goodbye, Limits, Push, Welcome};
+use crate::reply::{HistoryPage, Replayed, Reply, Subscribed};
+use crate::topic::{Filter, Topic};
 
 pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage, FieldError> {
-    let (fields, scanned) = Fields::scan(codec, bytes);
+    let (fields, scanned) = Fields::scan(codec, bytes, AROUND_MAX);
     scanned?;
     let fields = &fields;
     let op = fields.text(Key::Op)?;
@@ -35,15 +40,34 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
         "published" => ServerMessage::Reply(Reply::Published {
             id: id(fields)?,
             topic: fields.topic()?,
-            position: position(fields)?,
+            position: fields.position()?,
+            subscribers: fields.count(Key::Subscribers)?,
+            duplicate: fields.boolean_or(Key::Duplicate, false)?,
         }),
+        "history" => ServerMessage::Reply(Reply::History { id: id(fields)?, page: history(fields)? }),
+        "presence" if fields.get(Key::Id).is_some() => {
+            ServerMessage::Reply(Reply::Presence { id: id(fields)?, presence: presence(fields)? })
+        }
+        "presence" if fields.boolean_or(Key::Change, false)? => {
+            ServerMessage::Push(Push::PresenceChange(presence_change(fields)?))
+        }
+        "presence" => ServerMessage::Push(Push::Presence(presence(fields)?)),
+        "authenticated" => ServerMessage::Reply(Reply::Authenticated {
+            id: id(fields)?,
+            user: fields.text(Key::User)?.into(),
+        }),
+        "reply" => ServerMessage::Reply(Reply::Answer { id: id(fields)?, payload: payload(fields)? }),
+        "replied" => ServerMessage::Reply(Reply::Replied { id: id(fields)? }),
         "pong" => ServerMessage::Reply(Reply::Pong { id: fields.id()? }),
         "error" => ServerMessage::Reply(Reply::Error(error(fields)?)),
         "message" => ServerMessage::Push(Push::Message {
             topic: fields.topic()?,
             offset: fields.count(Key::Offset)?,
             payload: payload(fields)?,
+            epoch: fields.optional(Key::Epoch, Fields::epoch)?,
+            extras: extras(fields, fields.optional(Key::ReplyTo, reply_to)?)?,
         }),
+        "gap" => ServerMessage::Push(Push::Gap(gap(fields)?)),
         "welcome" => ServerMessage::Push(Push::Welcome(welcome(fields)?)),
         "goodbye" => ServerMessage::Push(Push::Goodbye(goodbye(fields)?)),
         other => return Err(FieldError::unknown_op(other)),
@@ -73,23 +97,66 @@ fn error(fields: &Fields<'_>) -> Result<CommandError, FieldError> {
     Ok(error.with_id(fields.id()?))
 }
 
-fn position(fields: &Fields<'_>) -> Result<Position, FieldError> {
-    let text = fields.text(Key::Epoch)?;
-    let epoch: Epoch = text.parse().map_err(|_| FieldError::not_an_epoch(&text))?;
-    Ok(Position { epoch, offset: fields.count(Key::Offset)? })
-}
-
 fn subscribed(fields: &Fields<'_>) -> Result<Subscribed, FieldError> {
     let filter = fields.filter()?;
     let position = match filter {
-        Filter::Topic(_) => Some(position(fields)?),
+        Filter::Topic(_) => Some(fields.position()?),
         Filter::Pattern(_) => None,
     };
-    Ok(Subscribed { filter, position })
+    Ok(Subscribed { filter, position, replay: fields.optional(Key::Replayed, replayed)? })
+}
+
+fn replayed(fields: &Fields<'_>, key: Key) -> Result<Replayed, FieldError> {
+    Ok(Replayed {
+        messages: fields.count(key)?,
+        recovered: fields.boolean(Key::Recovered)?,
+        positions: fields.optional(Key::Positions, topic_positions)?,
+    })
 }
 
 fn subscribed_item(raw: Raw<'_>) -> Result<Subscribed, FieldError> {
     subscribed(&Fields::of(raw)?)
+}
+
+/// `key`, `meta` and where an answer goes, if any of them is there.
+fn extras(fields: &Fields<'_>, reply_to: Option<ReplyTo>) -> Result<Option<Arc<Extras>>, FieldError> {
+    let key = fields.optional(Key::Name, Fields::text)?.map(Box::from);
+    let extras = Extras { key, meta: fields.optional(Key::Meta, meta)?, reply_to };
+    Ok((extras != Extras::default()).then(|| Arc::new(extras)))
+}
+
+fn history(fields: &Fields<'_>) -> Result<HistoryPage, FieldError> {
+    let topic = fields.topic()?;
+    let position = fields.position()?;
+    let messages = fields.array(Key::Messages)?;
+    Ok(HistoryPage {
+        recovered: fields.boolean(Key::Recovered)?,
+        more: fields.boolean(Key::More)?,
+        messages: messages.map(|raw| history_message(&topic, position, raw)).collect::<Result<_, _>>()?,
+        topic,
+        position,
+    })
+}
+
+fn history_message(topic: &Topic, page: Position, raw: Raw<'_>) -> Result<Message, FieldError> {
+    let fields = &Fields::of(raw)?;
+    Ok(Message {
+        topic: topic.clone(),
+        position: Position { epoch: page.epoch, offset: fields.count(Key::Offset)? },
+        payload: payload(fields)?,
+        extras: extras(fields, None)?,
+    })
+}
+
+fn gap(fields: &Fields<'_>) -> Result<Gap, FieldError> {
+    let why = fields.text(Key::Why)?;
+    Ok(Gap {
+        topic: fields.topic()?,
+        epoch: fields.epoch(Key::Epoch)?,
+        from: fields.count(Key::From)?,
+        to: fields.count(Key::To)?,
+        why: GapReason::parse(&why).ok_or_else(|| FieldError::unknown_word(Key::Why.as_str(), &why))?,
+    })
 }
 
 fn welcome(fields: &Fields<'_>) -> Result<Welcome, FieldError> {

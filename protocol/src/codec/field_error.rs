@@ -5,7 +5,11 @@ use thiserror::Error;
 
 use super::syntax::SyntaxError;
 use crate::code::ErrorCode;
-use crate::command::{BATCH_MAX, CommandError, ID_BYTES_MAX, TOPICS_PER_COMMAND_MAX};
+use crate::command::{
+    BATCH_MAX, CommandError, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX, PRESENCE_DATA_BYTES_MAX,
+    TOPICS_PER_COMMAND_MAX,
+};
+use crate::message::MetaError;
 use crate::topic::TopicError;
 
 /// The most characters of a peer's text that an error repeats.
@@ -22,8 +26,13 @@ pub(crate) enum FieldError {
     NotAnArray { got: &'static str },
     #[error("a batch holds at most {BATCH_MAX} entries, got {got}")]
     BatchTooLong { got: usize },
+    /// An error in a map under this key.
+    #[error("in \"{key}\": {reason}")]
+    Inside { key: &'static str, reason: Box<FieldError> },
     #[error("keys must be strings, got {got} at byte {at}")]
     KeyNotText { at: usize, got: &'static str },
+    #[error("keys must be strings, got {got}")]
+    NameNotText { got: &'static str },
     #[error("field \"{key}\" is there twice")]
     Twice { key: &'static str },
     #[error("field \"{key}\" is missing")]
@@ -44,6 +53,36 @@ pub(crate) enum FieldError {
     IdTooLong { len: usize },
     #[error("field \"{key}\" must be from 0 to 2^53 - 1, got {got}")]
     NotACount { key: &'static str, got: i128 },
+    #[error("field \"{key}\" must be from {min} to {max}, got {got}")]
+    OutOfRange { key: &'static str, min: u64, max: u64, got: i128 },
+    #[error("field \"max_rate\" must be from {} to {}, got {got}", MAX_RATE_RANGE.start(), MAX_RATE_RANGE.end())]
+    RateOutOfRange { got: String },
+    #[error("field \"{key}\" must be 1 to {NAME_BYTES_MAX} bytes long, got {len}")]
+    NameLength { key: &'static str, len: usize },
+    #[error("field \"{key}\" must hold no control character, got U+{:04X} at byte {at}", u32::from(*character))]
+    NameControl { key: &'static str, character: char, at: usize },
+    #[error("field \"{key}\" must be {expected}, got {quoted}")]
+    WrongWord { key: &'static str, expected: &'static str, quoted: String },
+    #[error("field \"{key}\" must hold at most {max} entries, got {got}")]
+    TooMany { key: &'static str, max: usize, got: usize },
+    #[error("field \"data\" that others see must be at most {PRESENCE_DATA_BYTES_MAX} bytes long, got {len}")]
+    DataTooLarge { len: usize },
+    #[error("field \"meta\": {0}")]
+    Meta(MetaError),
+    #[error("field \"replay\" must hold one of \"last\", \"seconds\" and \"after\", got {got}")]
+    ReplayForm { got: usize },
+    #[error("field \"after\" must be a map from topics to positions for a pattern and for several topics")]
+    OnePositionForMany,
+    #[error("topic {quoted} is there twice")]
+    TopicTwice { quoted: String },
+    #[error("field \"presence\" is for topics, got the pattern {quoted}")]
+    PresenceOfPattern { quoted: String },
+    #[error("field \"{key}\" must be a UUID such as 67e55044-10b1-426f-9247-bb680e5fe0c8, got {quoted}")]
+    NotASession { key: &'static str, quoted: String },
+    #[error("field \"reply_to\" must be that of a message, got {quoted}")]
+    NotAReplyTo { quoted: String },
+    #[error("field \"reply_to\" is not for publish: answer with op \"reply\"")]
+    ReplyToOnPublish,
     #[error("field \"{key}\" is not available in this version")]
     Later { key: &'static str },
     #[error("field \"epoch\" is not an epoch: {quoted}")]
@@ -56,8 +95,6 @@ pub(crate) enum FieldError {
     Topic { quoted: String, reason: TopicError },
     #[error("unknown op {quoted}")]
     UnknownOp { quoted: String },
-    #[error("op \"{op}\" is not available in this version")]
-    LaterOp { op: &'static str },
     #[error("field \"{key}\" is not one of its words: {quoted}")]
     UnknownWord { key: &'static str, quoted: String },
     #[error("field \"{key}\" is not one of its numbers: {got}")]
@@ -73,6 +110,30 @@ impl FieldError {
         Self::UnknownOp { quoted: quote(op) }
     }
 
+    pub(crate) fn inside(key: &'static str) -> impl FnOnce(Self) -> Self {
+        move |reason| Self::Inside { key, reason: Box::new(reason) }
+    }
+
+    pub(crate) fn wrong_word(key: &'static str, expected: &'static str, word: &str) -> Self {
+        Self::WrongWord { key, expected, quoted: quote(word) }
+    }
+
+    pub(crate) fn topic_twice(topic: &str) -> Self {
+        Self::TopicTwice { quoted: quote(topic) }
+    }
+
+    pub(crate) fn presence_of_pattern(pattern: &str) -> Self {
+        Self::PresenceOfPattern { quoted: quote(pattern) }
+    }
+
+    pub(crate) fn not_a_session(key: &'static str, text: &str) -> Self {
+        Self::NotASession { key, quoted: quote(text) }
+    }
+
+    pub(crate) fn not_a_reply_to(text: &str) -> Self {
+        Self::NotAReplyTo { quoted: quote(text) }
+    }
+
     pub(crate) fn not_an_epoch(text: &str) -> Self {
         Self::NotAnEpoch { quoted: quote(text) }
     }
@@ -85,7 +146,9 @@ impl FieldError {
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Self::Topic { .. } => ErrorCode::InvalidTopic,
-            Self::UnknownOp { .. } | Self::LaterOp { .. } => ErrorCode::UnknownOp,
+            Self::UnknownOp { .. } => ErrorCode::UnknownOp,
+            Self::DataTooLarge { .. } | Self::Meta(MetaError::TooLong { .. }) => ErrorCode::TooLarge,
+            Self::Inside { reason, .. } => reason.code(),
             _ => ErrorCode::BadRequest,
         }
     }

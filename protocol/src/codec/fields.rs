@@ -2,15 +2,18 @@
 //! Which fields an `op` has is said in `decode_command` and `decode_server`.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::Codec;
 use super::field_error::FieldError;
 use super::json::{self, Lexer};
 use super::msgpack::{self, Reader};
-use super::raw::{Raw, Value};
+use super::raw::{Entries, Items, Raw, Value};
 use super::syntax::SyntaxError;
-use crate::command::{CommandId, ID_BYTES_MAX, ID_INTEGER_LIMIT, OneOrMany};
-use crate::message::{DEPTH_MAX, OFFSET_LIMIT};
+use crate::command::{CommandId, ID_BYTES_MAX, ID_INTEGER_LIMIT, NAME_BYTES_MAX, OneOrMany};
+use crate::message::DEPTH_MAX;
+use crate::position::{Epoch, OFFSET_LIMIT, Position};
 use crate::topic::{Filter, Topic};
 
 macro_rules! keys {
@@ -46,9 +49,17 @@ keys! {
     Session = "session", Server = "server", Protocol = "protocol", PingMs = "ping_ms", Limits = "limits",
     MessageBytes = "message_bytes", TopicsPerSession = "topics_per_session", TopicBytes = "topic_bytes",
     Depth = "depth", Reason = "reason", Reconnect = "reconnect", AfterMs = "after_ms",
-    Replay = "replay", Slow = "slow", Conflation = "key", MaxRate = "max_rate", Presence = "presence", Group = "group",
+    Replay = "replay", Slow = "slow", Name = "key", MaxRate = "max_rate", Presence = "presence", Group = "group",
     TtlMs = "ttl_ms", Dedup = "dedup", Meta = "meta", IfOffset = "if_offset", Exclude = "exclude", ReplyTo = "reply_to",
+    Last = "last", Seconds = "seconds", After = "after", Before = "before", Limit = "limit", Join = "join",
+    Watch = "watch", User = "user", Token = "token", TimeoutMs = "timeout_ms", Replayed = "replayed",
+    Recovered = "recovered", Positions = "positions", Subscribers = "subscribers", Duplicate = "duplicate", More = "more",
+    Messages = "messages", Count = "count", Sessions = "sessions", Members = "members", From = "from", To = "to",
+    Why = "why", Change = "change", Joined = "joined", Left = "left",
 }
+
+/// The most levels around a payload: those of a message in a page of history, or of a member in a list of them.
+pub(crate) const AROUND_MAX: usize = 3;
 
 /// The values of the known keys of one map.
 pub(crate) struct Fields<'a> {
@@ -56,21 +67,22 @@ pub(crate) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads over one map. The fields are those read before the first error in the syntax, so that a broken command
-    /// can still be answered by its id; errors of another kind do not stop the reading.
-    pub(crate) fn scan(codec: Codec, bytes: &'a [u8]) -> (Self, Result<(), FieldError>) {
+    /// Reads over one map, in which so many levels may stand around a payload, this map included. The fields are those
+    /// read before the first error in the syntax, so that a broken command can still be answered by its id; errors of
+    /// another kind do not stop the reading.
+    pub(crate) fn scan(codec: Codec, bytes: &'a [u8], around: usize) -> (Self, Result<(), FieldError>) {
         let mut fields = Self { slots: [None; Key::COUNT] };
         let outcome = match codec {
             Codec::Json => match json::utf8(bytes) {
-                Ok(text) => fields.scan_json(text),
+                Ok(text) => fields.scan_json(text, around),
                 Err(error) => {
                     if let SyntaxError::NotUtf8 { at } = error {
-                        let _ = fields.scan_json(json::utf8(&bytes[..at]).unwrap_or_default());
+                        let _ = fields.scan_json(json::utf8(&bytes[..at]).unwrap_or_default(), around);
                     }
                     Err(error.into())
                 }
             },
-            Codec::MsgPack => fields.scan_msgpack(bytes),
+            Codec::MsgPack => fields.scan_msgpack(bytes, DEPTH_MAX + around - 1),
         };
         (fields, outcome)
     }
@@ -81,12 +93,12 @@ impl<'a> Fields<'a> {
             Raw::Json(text) => (Codec::Json, text.as_bytes()),
             Raw::MsgPack(bytes) => (Codec::MsgPack, bytes),
         };
-        let (fields, outcome) = Self::scan(codec, bytes);
+        let (fields, outcome) = Self::scan(codec, bytes, AROUND_MAX);
         outcome.map(|()| fields)
     }
 
-    fn scan_json(&mut self, text: &'a str) -> Result<(), FieldError> {
-        let mut lexer = Lexer::new(text, 1);
+    fn scan_json(&mut self, text: &'a str, around: usize) -> Result<(), FieldError> {
+        let mut lexer = Lexer::new(text, around);
         match lexer.next()? {
             Some(json::Token::BeginMap) => {}
             first => {
@@ -105,7 +117,7 @@ impl<'a> Fields<'a> {
         outcome
     }
 
-    fn scan_msgpack(&mut self, bytes: &'a [u8]) -> Result<(), FieldError> {
+    fn scan_msgpack(&mut self, bytes: &'a [u8], levels_max: usize) -> Result<(), FieldError> {
         let mut reader = Reader::new(bytes);
         let len = match reader.next()? {
             msgpack::Token::Map(len) => len,
@@ -115,9 +127,9 @@ impl<'a> Fields<'a> {
         };
         let mut outcome = Ok(());
         for _ in 0..len {
-            let key_start = reader.skip(DEPTH_MAX)?;
+            let key_start = reader.skip(levels_max)?;
             let key = Raw::MsgPack(reader.slice(key_start)).value();
-            let start = reader.skip(DEPTH_MAX)?;
+            let start = reader.skip(levels_max)?;
             let kept = match key {
                 Value::Text(name) => self.keep(&name, Raw::MsgPack(reader.slice(start))),
                 other => Err(FieldError::KeyNotText { at: key_start, got: other.kind() }),
@@ -177,6 +189,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    pub(crate) fn boolean(&self, key: Key) -> Result<bool, FieldError> {
+        self.require(key)?;
+        self.boolean_or(key, false)
+    }
+
     pub(crate) fn boolean_or(&self, key: Key, default: bool) -> Result<bool, FieldError> {
         match self.get(key).map(Raw::value) {
             None => Ok(default),
@@ -194,6 +211,72 @@ impl<'a> Fields<'a> {
             },
             other => Err(wrong(key, "an integer", &other)),
         }
+    }
+
+    /// A number within these limits, both included, if it is there.
+    pub(crate) fn count_within(
+        &self,
+        key: Key,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, FieldError> {
+        let (min, max) = range.into_inner();
+        match self.get(key).map(Raw::value) {
+            None => Ok(None),
+            Some(Value::Integer(got)) => match u64::try_from(got) {
+                Ok(count) if (min..=max).contains(&count) => Ok(Some(count)),
+                _ => Err(FieldError::OutOfRange { key: key.as_str(), min, max, got }),
+            },
+            Some(other) => Err(wrong(key, "an integer", &other)),
+        }
+    }
+
+    /// Milliseconds within these limits, if they are there.
+    pub(crate) fn millis(
+        &self,
+        key: Key,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<Duration>, FieldError> {
+        Ok(self.count_within(key, range)?.map(Duration::from_millis))
+    }
+
+    /// A name as `key`, `dedup`, `group` and `user` are.
+    pub(crate) fn name(&self, key: Key) -> Result<Box<str>, FieldError> {
+        name(key.as_str(), &self.text(key)?)
+    }
+
+    /// What this reads of the key, if the key is there.
+    pub(crate) fn optional<T>(
+        &self,
+        key: Key,
+        read: impl FnOnce(&Self, Key) -> Result<T, FieldError>,
+    ) -> Result<Option<T>, FieldError> {
+        self.get(key).map(|_| read(self, key)).transpose()
+    }
+
+    pub(crate) fn array(&self, key: Key) -> Result<Items<'a>, FieldError> {
+        let raw = self.require(key)?;
+        match raw.value() {
+            Value::Array => Ok(raw.items()),
+            other => Err(wrong(key, "an array", &other)),
+        }
+    }
+
+    pub(crate) fn entries(&self, key: Key) -> Result<Entries<'a>, FieldError> {
+        let raw = self.require(key)?;
+        match raw.value() {
+            Value::Map => Ok(raw.entries()),
+            other => Err(wrong(key, "a map", &other)),
+        }
+    }
+
+    /// `epoch` and `offset`.
+    pub(crate) fn position(&self) -> Result<Position, FieldError> {
+        Ok(Position { epoch: self.epoch(Key::Epoch)?, offset: self.count(Key::Offset)? })
+    }
+
+    pub(crate) fn epoch(&self, key: Key) -> Result<Epoch, FieldError> {
+        let text = self.text(key)?;
+        text.parse().map_err(|_| FieldError::not_an_epoch(&text))
     }
 
     pub(crate) fn map(&self, key: Key) -> Result<Fields<'a>, FieldError> {
@@ -235,4 +318,15 @@ impl<'a> Fields<'a> {
 /// The error of a field that holds the wrong type of value.
 pub(crate) fn wrong(key: Key, expected: &'static str, got: &Value<'_>) -> FieldError {
     FieldError::WrongType { key: key.as_str(), expected, got: got.kind() }
+}
+
+/// A text as a name: 1 to 128 bytes without control characters.
+pub(crate) fn name(key: &'static str, text: &str) -> Result<Box<str>, FieldError> {
+    if !(1..=NAME_BYTES_MAX).contains(&text.len()) {
+        return Err(FieldError::NameLength { key, len: text.len() });
+    }
+    match text.char_indices().find(|(_, character)| character.is_control()) {
+        Some((at, character)) => Err(FieldError::NameControl { key, character, at }),
+        None => Ok(text.into()),
+    }
 }

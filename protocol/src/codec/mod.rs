@@ -2,13 +2,19 @@
 //! What the maps mean is in `command`, `reply` and `push`; frames are the business of `websocket`.
 
 mod decode_command;
+mod decode_presence;
+mod decode_publish;
 mod decode_server;
-mod encode;
+mod decode_subscribe;
+mod encode_command;
+mod encode_server;
 mod field_error;
 mod fields;
 pub(crate) mod json;
+mod map_writer;
 pub(crate) mod msgpack;
 mod raw;
+mod session_id;
 pub mod syntax;
 pub(crate) mod transcode;
 
@@ -17,8 +23,9 @@ use thiserror::Error;
 use self::field_error::FieldError;
 use crate::command::{Command, CommandError, Publish};
 use crate::message::Message;
+use crate::position::Position;
 use crate::push::Push;
-use crate::reply::{Published, Reply};
+use crate::reply::{HistoryPage, Presence, Published, Reply};
 
 /// How commands, replies and pushes are written down on one connection.
 ///
@@ -30,7 +37,7 @@ use crate::reply::{Published, Reply};
 /// let Operation::Publish(publish) = command.operation else { unreachable!() };
 ///
 /// let position = Position { epoch: Epoch(7), offset: 45 };
-/// let message = Message { topic: publish.topic, position, payload: publish.payload };
+/// let message = Message { topic: publish.topic, position, payload: publish.payload, extras: None };
 /// let mut out = Vec::new();
 /// Codec::Json.encode_message(&message, &mut out);
 /// assert_eq!(out, br#"{"op":"message","topic":"ticker.AAPL","offset":45,"data":{"price":190.2}}"#);
@@ -69,6 +76,15 @@ impl DecodeError {
     }
 }
 
+/// Takes a text that came outside of a command, such as in a query, as the name under this key: `key`, `dedup`, `group`
+/// and `user` are 1 to 128 bytes of UTF-8 without control characters.
+///
+/// # Errors
+/// `bad_request`, in the words that a command with such a name is answered with.
+pub fn name(key: &'static str, text: &str) -> Result<Box<str>, CommandError> {
+    fields::name(key, text).map_err(CommandError::from)
+}
+
 impl Codec {
     /// The subprotocols this server speaks, the default first.
     pub const SUBPROTOCOLS: [&str; 2] = [Self::Json.subprotocol(), Self::MsgPack.subprotocol()];
@@ -101,22 +117,25 @@ impl Codec {
 
     /// Appends one command: what a client sends.
     pub fn encode_command(self, command: &Command, out: &mut Vec<u8>) {
-        encode::command(self, command, out);
+        encode_command::command(self, command, out);
     }
 
     /// Appends one reply.
     pub fn encode_reply(self, reply: &Reply, out: &mut Vec<u8>) {
-        encode::reply(self, reply, out);
+        encode_server::reply(self, reply, out);
     }
 
     /// Appends one push.
     pub fn encode_push(self, push: &Push, out: &mut Vec<u8>) {
-        encode::push(self, push, out);
+        encode_server::push(self, push, out);
     }
 
     /// Appends the `message` push of a message. Done once per codec and message, whatever the number of subscribers.
+    /// The first message of an epoch, the one of offset 1, names it.
     pub fn encode_message(self, message: &Message, out: &mut Vec<u8>) {
-        encode::message(self, &message.topic, message.position.offset, &message.payload, out);
+        let Position { epoch, offset } = message.position;
+        let place = (offset, (offset == 1).then_some(epoch));
+        encode_server::message(self, &message.topic, place, &message.payload, message.extras.as_deref(), out);
     }
 
     /// Reads one reply or push: what a client does.
@@ -127,8 +146,7 @@ impl Codec {
         decode_server::server_message(self, bytes).map_err(DecodeError)
     }
 
-    /// Reads the body of `POST /publish`: an array of at most 1,000 maps with `topic` and `data` (or in JSON
-    /// `data_base64`). What is wrong with an entry stands in its place.
+    /// Reads the body of `POST /publish`: an array of at most 1,000 maps with the keys of the command `publish`. What is wrong with an entry stands in its place.
     ///
     /// # Errors
     /// If the whole is not such an array.
@@ -138,11 +156,21 @@ impl Codec {
 
     /// Appends the answer to a batch, its entries in the order of the batch.
     pub fn encode_batch(self, entries: &[Result<Published, CommandError>], out: &mut Vec<u8>) {
-        encode::batch(self, entries, out);
+        encode_server::batch(self, entries, out);
     }
 
-    /// Appends the answer to one publish over HTTP: topic, epoch and offset.
+    /// Appends the answer to one publish over HTTP: the keys of `published` but `op` and `id`.
     pub fn encode_published(self, published: &Published, out: &mut Vec<u8>) {
-        encode::published(self, published, out);
+        encode_server::published(self, published, out);
+    }
+
+    /// Appends a page of history for HTTP: the keys of the `history` reply but `op` and `id`.
+    pub fn encode_history(self, page: &HistoryPage, out: &mut Vec<u8>) {
+        encode_server::history(self, page, out);
+    }
+
+    /// Appends who is on a topic for HTTP: the keys of the `presence` reply but `op` and `id`.
+    pub fn encode_presence(self, presence: &Presence, out: &mut Vec<u8>) {
+        encode_server::presence(self, presence, out);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Value<'a> {
     Bool(bool),
     /// What both notations hold: `i64::MIN` to `u64::MAX`.
     Integer(i128),
-    Float,
+    Float(f64),
     Text(Cow<'a, str>),
     Bin,
     Ext,
@@ -35,7 +35,7 @@ impl Value<'_> {
             Self::Nil => "null",
             Self::Bool(_) => "a boolean",
             Self::Integer(_) => "an integer",
-            Self::Float => "a float",
+            Self::Float(_) => "a float",
             Self::Text(_) => "a string",
             Self::Bin => "bytes",
             Self::Ext => "an extension",
@@ -51,7 +51,8 @@ impl<'a> From<msgpack::Token<'a>> for Value<'a> {
             msgpack::Token::Nil => Self::Nil,
             msgpack::Token::Bool(value) => Self::Bool(value),
             msgpack::Token::Integer(number) => Self::Integer(number),
-            msgpack::Token::F32(_) | msgpack::Token::F64(_) => Self::Float,
+            msgpack::Token::F32(number) => Self::Float(number.into()),
+            msgpack::Token::F64(number) => Self::Float(number),
             msgpack::Token::Text(text) => Self::Text(Cow::Borrowed(text)),
             msgpack::Token::Bin(_) => Self::Bin,
             msgpack::Token::Ext(..) => Self::Ext,
@@ -66,7 +67,11 @@ impl<'a> From<json::Token<'a>> for Value<'a> {
         match token {
             json::Token::Null => Self::Nil,
             json::Token::Bool(value) => Self::Bool(value),
-            json::Token::Number(number) => json::integer(number).map_or(Self::Float, Self::Integer),
+            json::Token::Number(number) => match json::integer(number) {
+                Some(number) => Self::Integer(number),
+                // What the grammar takes, `f64` reads: beyond its range as an infinity.
+                None => Self::Float(number.parse().unwrap_or(f64::NAN)),
+            },
             json::Token::Text(text) | json::Token::Key(text) => Self::Text(text.unescape()),
             json::Token::BeginArray | json::Token::EndArray => Self::Array,
             json::Token::BeginMap | json::Token::EndMap => Self::Map,
@@ -104,6 +109,26 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// Its names and values, if it is a map; else none.
+    pub(crate) fn entries(self) -> Entries<'a> {
+        match self {
+            Self::Json(text) => {
+                let mut lexer = Lexer::new(text, DEPTH_MAX);
+                match lexer.next() {
+                    Ok(Some(json::Token::BeginMap)) => Entries::Json(lexer),
+                    _ => Entries::None,
+                }
+            }
+            Self::MsgPack(bytes) => {
+                let mut reader = Reader::new(bytes);
+                match reader.next() {
+                    Ok(msgpack::Token::Map(len)) => Entries::MsgPack(reader, len),
+                    _ => Entries::None,
+                }
+            }
+        }
+    }
+
     /// Its bytes as a payload: the one copy made of what is published.
     pub(crate) fn payload(self) -> Payload {
         match self {
@@ -133,6 +158,35 @@ impl<'a> Iterator for Items<'a> {
                 *remaining = remaining.checked_sub(1)?;
                 let start = reader.skip(2 * DEPTH_MAX).ok()?;
                 Some(Raw::MsgPack(reader.slice(start)))
+            }
+            Self::None => None,
+        }
+    }
+}
+
+/// The names and values of a map, one pair after the other. In MessagePack a name may be any value.
+pub(crate) enum Entries<'a> {
+    Json(Lexer<'a>),
+    MsgPack(Reader<'a>, usize),
+    None,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (Value<'a>, Raw<'a>);
+
+    fn next(&mut self) -> Option<(Value<'a>, Raw<'a>)> {
+        match self {
+            Self::Json(lexer) => {
+                let Ok(Some(json::Token::Key(name))) = lexer.next() else { return None };
+                let start = lexer.skip().ok()?;
+                Some((Value::Text(name.unescape()), Raw::Json(lexer.slice(start))))
+            }
+            Self::MsgPack(reader, remaining) => {
+                *remaining = remaining.checked_sub(1)?;
+                let start = reader.skip(2 * DEPTH_MAX).ok()?;
+                let name = Raw::MsgPack(reader.slice(start)).value();
+                let start = reader.skip(2 * DEPTH_MAX).ok()?;
+                Some((name, Raw::MsgPack(reader.slice(start))))
             }
             Self::None => None,
         }

@@ -1,7 +1,7 @@
 //! `idle`: what connections that do nothing cost the server in memory.
 //! Memory of the kernel, for sockets, is not in it.
 
-use topichub::protocol::{Command, CommandId, OneOrMany, Operation, Subscribe};
+use topichub::protocol::{Command, CommandId, OneOrMany, Operation, Subscribe, SubscribeOptions};
 
 use super::error::BenchError;
 use super::outcome::{Outcome, everybody_has_it};
@@ -19,7 +19,7 @@ pub(super) async fn run(stage: &Stage<'_>) -> Result<Report, BenchError> {
     let connected = resident();
     let topic = subscriptions.topics.into_iter().next().map(Into::into);
     let filters = OneOrMany::Many(topic.into_iter().collect());
-    let operation = Operation::Subscribe(Subscribe { filters, echo: true });
+    let operation = Operation::Subscribe(Subscribe { filters, options: SubscribeOptions::default() });
     audience.readers.ask_all(&Command { id: Some(CommandId::Integer(1)), operation });
     let outcome = everybody_has_it(&run, stop, plan.timeout).await;
     let subscribed = resident().filter(|_| outcome == Outcome::Complete);

@@ -179,7 +179,9 @@ impl Ledger {
             return true;
         }
         let decoded = codec.decode_server(bytes);
-        let Ok(ServerMessage::Push(Push::Message { topic, offset, payload })) = decoded else { return false };
+        let Ok(ServerMessage::Push(Push::Message { topic, offset, payload, .. })) = decoded else {
+            return false;
+        };
         if topic != book.topic {
             return false;
         }

@@ -12,7 +12,8 @@ use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use topichub::Filter;
 use topichub::protocol::websocket::{Closed, ClosedBy, Config, Connection, Event, Opcode, Received};
 use topichub::protocol::{
-    Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe, Welcome,
+    Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe, SubscribeOptions,
+    Welcome,
 };
 use uuid::Uuid;
 
@@ -121,7 +122,7 @@ impl Peer {
                 [filter] => OneOrMany::One(filter.clone()),
                 _ => OneOrMany::Many(filters.to_vec()),
             };
-            let operation = Operation::Subscribe(Subscribe { filters, echo: true });
+            let operation = Operation::Subscribe(Subscribe { filters, options: SubscribeOptions::default() });
             self.feed(&Command { id: Some(CommandId::Integer(0)), operation });
             self.flush().await?;
             loop {

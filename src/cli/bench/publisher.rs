@@ -207,7 +207,8 @@ pub(super) fn feed(
 ) -> Result<(), BenchError> {
     let (topic, payload) = ledger.publish(topic, due)?;
     let bytes = payload.as_bytes().len();
-    let len = peer.feed(&Command { id, operation: Operation::Publish(Publish { topic, payload }) });
+    let len =
+        peer.feed(&Command { id, operation: Operation::Publish(Publish { topic, payload, options: None }) });
     match peer.welcome.as_ref().map(|welcome| welcome.limits.message_bytes) {
         Some(max) if len as u64 > max => Err(BenchError::TooLong { payload: bytes, len, max }),
         _ => Ok(()),

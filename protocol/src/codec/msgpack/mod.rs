@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(crate) use reader::{Reader, Token};
 pub(crate) use write::{
     insert_array_header, insert_map_header, insert_text_header, write_array_header, write_bin, write_f64,
-    write_integer, write_text,
+    write_integer, write_map_header, write_text,
 };
 
 use super::syntax::SyntaxError;

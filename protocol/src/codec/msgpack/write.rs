@@ -52,6 +52,11 @@ pub(crate) fn write_array_header(len: usize, out: &mut Vec<u8>) {
     header(ARRAY, len, |bytes| out.extend_from_slice(bytes));
 }
 
+/// Appends the head of a map of so many pairs.
+pub(crate) fn write_map_header(len: usize, out: &mut Vec<u8>) {
+    header(MAP, len, |bytes| out.extend_from_slice(bytes));
+}
+
 /// Makes the bytes from `start` on a string.
 pub(crate) fn insert_text_header(start: usize, out: &mut Vec<u8>) {
     header(TEXT, out.len() - start, |bytes| drop(out.splice(start..start, bytes.iter().copied())));
