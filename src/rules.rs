@@ -165,19 +165,139 @@ fn slow_allowed_default() -> Vec<SlowPolicy> {
 }
 
 fn filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Filter, D::Error> {
-    Filter::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    let text = String::deserialize(deserializer)?;
+    let no_filter = |error| D::Error::custom(format!("{text:?} is no topic or pattern: {error}"));
+    Filter::parse(&text).map_err(no_filter)
 }
 
-fn policy<E: serde::de::Error>(word: &str) -> Result<SlowPolicy, E> {
-    let known = SlowPolicy::ALL.map(|policy| format!("{:?}", policy.as_str())).join(", ");
-    SlowPolicy::parse(word)
-        .ok_or_else(|| E::custom(format!("{word:?} is no policy, expected one of {known}")))
+/// A policy by its word on the wire.
+struct Word(SlowPolicy);
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let no_policy = || {
+            let known = SlowPolicy::ALL.map(|policy| format!("{:?}", policy.as_str())).join(", ");
+            D::Error::custom(format!("{word:?} is no policy, expected one of {known}"))
+        };
+        SlowPolicy::parse(&word).map(Self).ok_or_else(no_policy)
+    }
 }
 
 fn slow<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SlowPolicy, D::Error> {
-    policy(&String::deserialize(deserializer)?)
+    Word::deserialize(deserializer).map(|Word(policy)| policy)
 }
 
 fn slow_allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SlowPolicy>, D::Error> {
-    Vec::<String>::deserialize(deserializer)?.iter().map(|word| policy(word)).collect()
+    let words = Vec::<Word>::deserialize(deserializer)?;
+    Ok(words.into_iter().map(|Word(policy)| policy).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter(text: &str) -> Filter {
+        Filter::parse(text).unwrap()
+    }
+
+    fn messages(rules: &Rules, topic: &str) -> usize {
+        rules.history(&Topic::parse(topic).unwrap()).messages
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_a_topic_counts() {
+        let rule =
+            |pattern, messages| TopicRule::new(pattern).unwrap().with_history(HistoryRule::last(messages));
+        let rules = Rules::new(vec![rule("chat.lobby", 9), rule("chat.*", 8), rule("chat.>", 7)]);
+        for (topic, expected) in
+            [("chat.lobby", 9), ("chat.x", 8), ("chat.x.y", 7), ("chat", 1), ("$sys.x", 1)]
+        {
+            assert_eq!(messages(&rules, topic), expected, "{topic}");
+        }
+    }
+
+    #[test]
+    fn for_a_pattern_the_first_rule_counts_that_speaks_for_all_of_it() {
+        let rule = |pattern, slow| TopicRule::new(pattern).unwrap().with_slow(slow, &[slow]);
+        let rules = Rules::new(vec![
+            rule("ticker.AAPL", SlowPolicy::Drop),
+            rule("ticker.>", SlowPolicy::Latest),
+            rule("*.*", SlowPolicy::LatestPerKey),
+        ]);
+        let slow = |text| rules.slow(&filter(text)).0;
+        assert_eq!(slow("ticker.AAPL"), SlowPolicy::Drop);
+        assert_eq!(slow("ticker.*"), SlowPolicy::Latest);
+        assert_eq!(slow("*.AAPL"), SlowPolicy::LatestPerKey);
+        assert_eq!(rules.slow(&filter(">")), (SlowPolicy::Disconnect, &SlowPolicy::ALL[..]));
+    }
+
+    #[test]
+    fn rules_are_written_with_what_differs_from_the_defaults() {
+        let rule: TopicRule =
+            rule_of(r#"{"pattern": "a.>", "history": {"age": "10m"}, "slow": "latest"}"#).unwrap();
+        let history = HistoryRule::default().for_age(Duration::from_secs(600));
+        let expected = TopicRule::new("a.>").unwrap().with_history(history);
+        assert_eq!(rule, expected.with_slow(SlowPolicy::Latest, &SlowPolicy::ALL));
+        assert_eq!(rule_of(r#"{"pattern": "a"}"#).unwrap(), TopicRule::new("a").unwrap());
+    }
+
+    #[test]
+    fn a_rule_with_a_mistake_says_which() {
+        let said = |text| rule_of(text).unwrap_err();
+        assert!(said(r#"{"history": {}}"#).contains("missing field `pattern`"));
+        assert!(said(r#"{"pattern": "a..b"}"#).contains("empty token at byte 2"));
+        assert!(
+            said(r#"{"pattern": "a", "slow": "lates"}"#)
+                .contains("\"lates\" is no policy, expected one of \"disconnect\"")
+        );
+        assert!(said(r#"{"pattern": "a", "histori": {}}"#).contains("unknown field `histori`"));
+    }
+
+    /// Reads a rule; the notation does not matter.
+    fn rule_of(text: &str) -> Result<TopicRule, String> {
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_wide_pattern_covers_it_matches_every_topic_of(
+            wide in name(true),
+            narrow in name(true),
+            topics in prop::collection::vec(name(false), 50),
+        ) {
+            let (wide, narrow) = (filter(&wide), filter(&narrow));
+            let outside = |text: &String| {
+                let topic = Topic::parse(text).unwrap();
+                narrow.matches(&topic) && !wide.matches(&topic)
+            };
+            if covers(&wide, &narrow) {
+                prop_assert_eq!(topics.iter().find(|topic| outside(topic)), None);
+            } else {
+                // Wildcards read as tokens that no rule names give a topic beyond the wide pattern.
+                let beyond = [vec!["z"], vec!["z", "z"]].map(|rest| {
+                    let tokens = narrow.as_str().split('.').flat_map(|token| match token {
+                        "*" => vec!["z"],
+                        ">" => rest.clone(),
+                        literal => vec![literal],
+                    });
+                    tokens.collect::<Vec<_>>().join(".")
+                });
+                prop_assert!(beyond.iter().any(outside), "{wide} covers {narrow}");
+            }
+        }
+    }
+
+    /// One to four tokens of few kinds, so that many match.
+    fn name(with_wildcards: bool) -> impl Strategy<Value = String> {
+        let tokens: &[&str] =
+            if with_wildcards { &["a", "b", "$sys", "*", "*"] } else { &["a", "b", "$sys"] };
+        let rest = if with_wildcards { prop_oneof![Just(""), Just(">")].boxed() } else { Just("").boxed() };
+        (prop::collection::vec(prop::sample::select(tokens), 1..4), rest).prop_map(|(tokens, rest)| {
+            let all = tokens.into_iter().chain((!rest.is_empty()).then_some(rest));
+            all.collect::<Vec<_>>().join(".")
+        })
+    }
 }

@@ -9,11 +9,16 @@ use thiserror::Error;
 use toml::de::DeTable;
 
 /// What serde and the parser call things, and what people do.
-const REWORDINGS: [(&str, &str); 10] = [
+const REWORDINGS: [(&str, &str); 15] = [
     ("struct Server", "a table"),
     ("struct Settings", "a table"),
     ("struct Log", "a table"),
     ("struct Config", "a table"),
+    ("struct TopicRule", "a table"),
+    ("struct HistoryRule", "a table"),
+    ("invalid type: map, expected a sequence", "one table alone, expected a list of them: [[…]]"),
+    ("expected a sequence", "expected a list in brackets"),
+    ("missing field", "missing key"),
     ("expected usize", "expected a whole number"),
     ("expected a duration", "expected a time such as \"25s\", \"1m 30s\" or \"500ms\""),
     ("expected a string", "expected text in quotes"),
@@ -38,12 +43,25 @@ pub(crate) enum ConfigError {
 pub(crate) struct Place(Range<usize>);
 
 impl Place {
-    /// The value of a key in a table, if the file holds it.
-    pub(crate) fn of_value(text: &str, table: &str, key: &str) -> Option<Self> {
+    /// The value at the end of a way, if the file holds it.
+    pub(crate) fn of_value(text: &str, way: &[Step]) -> Option<Self> {
         let file = DeTable::parse(text).ok()?;
-        let value = file.get_ref().get(table)?.get_ref().get(key)?;
+        let (Step::Key(first), rest) = way.split_first()? else { return None };
+        let value = rest.iter().try_fold(file.get_ref().get(*first)?, |value, step| match step {
+            Step::Key(key) => value.get_ref().get(key),
+            Step::Entry(index) => value.get_ref().get(index),
+        })?;
         Some(Self(value.span()))
     }
+}
+
+/// One step of the way to a value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    /// In a table.
+    Key(&'static str),
+    /// In a list, from 0.
+    Entry(usize),
 }
 
 /// One thing that is wrong in a file.

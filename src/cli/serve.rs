@@ -60,10 +60,12 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         None => Config::default(),
     };
     logging::start(&log_filter(&args, &config)?);
+    let mut limits = config.limits;
+    limits.topics = config.topics;
     let plan = Plan {
         listen: args.listen.or(config.server.listen).unwrap_or_else(|| LISTEN.to_owned()),
         workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
-        limits: config.limits,
+        limits,
         demo: args.demo.then_some(Pace(args.demo_pace)),
     };
     Ok(actix_rt::System::new().block_on(serve(plan))?)
