@@ -1,21 +1,19 @@
 //! What any engine must do: checks that each of them passes unchanged. `conformance!(make)` makes a test of each check.
 
-use std::fmt::Write;
+mod model;
+mod story;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotmap::KeyData;
-use topichub_protocol::code::ErrorCode;
 use topichub_protocol::message::{Extras, Payload, Position};
-use topichub_protocol::reply::{Member, MemberId, Presence};
-use topichub_protocol::topic::{Pattern, Topic};
+use topichub_protocol::reply::{MemberId, Presence};
 
+pub(crate) use self::model::any_history_reads_as_in_a_plain_model;
+use self::story::{Story, joined, page, payload, rules, session, told, topic, user};
 use super::{Appended, Change, Engine, Extent, PageLimits};
-use crate::hub::input::{
-    Asker, Publication, PublicationOptions, SessionRef, SubscriberKey, Ticket, WorkerId,
-};
-use crate::hub::published::Published;
-use crate::rules::{HistoryRule, Rules, TopicRule};
+use crate::hub::input::{Asker, Publication, PublicationOptions, Ticket};
+use crate::rules::{HistoryRule, Rules};
 
 /// What an engine is made with for a check.
 pub(crate) struct Setup {
@@ -86,6 +84,7 @@ macro_rules! conformance {
             one_noisy_topic_does_not_cost_the_quiet_ones_their_last_message,
             a_message_larger_than_all_history_is_delivered,
             everything_is_free_in_the_end,
+            any_history_reads_as_in_a_plain_model,
         }
     };
     ($make:path => $($check:ident),* $(,)?) => {
@@ -98,173 +97,6 @@ macro_rules! conformance {
     };
 }
 pub(crate) use conformance;
-
-fn rules(rules: &[(&str, HistoryRule)]) -> Rules {
-    let rule =
-        |(pattern, history): &(&str, HistoryRule)| TopicRule::new(pattern).unwrap().with_history(*history);
-    Rules::new(rules.iter().map(rule).collect())
-}
-
-fn topic(text: &str) -> Topic {
-    Topic::parse(text).unwrap()
-}
-
-fn session(number: u64) -> SessionRef {
-    SessionRef { worker: WorkerId(1), subscriber: SubscriberKey::from(KeyData::from_ffi(1 << 32 | number)) }
-}
-
-fn payload(text: &str) -> Payload {
-    Payload::of(text).unwrap()
-}
-
-/// What a story reads: payloads with their offsets.
-fn told(page: &[Arc<Published>]) -> String {
-    let mut told = String::new();
-    for published in page {
-        let text: String = published.message.payload.deserialize().unwrap();
-        write!(told, "{}{}:{text}", if told.is_empty() { "" } else { " " }, published.offset()).unwrap();
-    }
-    told
-}
-
-/// An engine, and the time.
-struct Story {
-    engine: Box<dyn Engine>,
-    now: Duration,
-}
-
-impl Story {
-    fn new(make: Make, setup: Setup) -> Self {
-        Self { engine: make(setup), now: Duration::ZERO }
-    }
-
-    fn with_rule(make: Make, history: HistoryRule) -> Self {
-        Self::new(make, Setup { rules: rules(&[(">", history)]), ..Setup::default() })
-    }
-
-    fn wait(&mut self, time: Duration) {
-        self.now += time;
-        self.engine.tick(self.now);
-    }
-
-    fn append(&mut self, name: &str, payload: Payload, options: PublicationOptions) -> Appended {
-        let publication = Publication {
-            topic: topic(name),
-            payload,
-            options: Some(Box::new(options)),
-            asker: Asker::Caller(Ticket(1)),
-            subscribers: 3,
-            permit: None,
-        };
-        let mut appended = Vec::new();
-        self.engine.append(publication, self.now, &mut appended);
-        assert_eq!(appended.len(), 1);
-        appended.remove(0)
-    }
-
-    /// Publishes a text that must get its place.
-    fn say(&mut self, name: &str, text: &str) -> Position {
-        self.say_with(name, text, PublicationOptions::default()).message.position
-    }
-
-    fn say_with(&mut self, name: &str, text: &str, options: PublicationOptions) -> Arc<Published> {
-        match self.append(name, payload(text), options) {
-            Appended::Stored { published, .. } => published,
-            other => panic!("{text} has no place: {other:?}"),
-        }
-    }
-
-    /// Publishes with a name: the position, and whether it was a repeat.
-    fn say_once(&mut self, name: &str, text: &str, dedup: &str) -> (u64, bool) {
-        let options = PublicationOptions { dedup: Some(dedup.into()), ..Default::default() };
-        match self.append(name, payload(text), options) {
-            Appended::Stored { published, .. } => (published.offset(), false),
-            Appended::Duplicate { position, .. } => (position.offset, true),
-            Appended::Refused { error, .. } => panic!("{error}"),
-        }
-    }
-
-    fn refusal(&mut self, name: &str, text: &str, options: PublicationOptions) -> String {
-        match self.append(name, payload(text), options) {
-            Appended::Refused { error, asker } => {
-                assert_eq!((error.code, asker), (ErrorCode::Conflict, Asker::Caller(Ticket(1))));
-                error.message
-            }
-            other => panic!("{text} is not refused: {other:?}"),
-        }
-    }
-
-    fn extent(&mut self, name: &str) -> Extent {
-        self.engine.extent(&topic(name), self.now)
-    }
-
-    fn epoch(&mut self, name: &str) -> u64 {
-        self.extent(name).end.epoch.0
-    }
-
-    /// Offset of the last message, and of the oldest that is retained.
-    fn reach(&mut self, name: &str) -> (u64, u64) {
-        let extent = self.extent(name);
-        (extent.end.offset, extent.oldest)
-    }
-
-    fn read(&mut self, name: &str, behind: u64, limits: PageLimits) -> (String, u64) {
-        let mut page = Vec::new();
-        let read = self.engine.read(&topic(name), behind, limits, self.now, &mut page);
-        (told(&page), read)
-    }
-
-    fn read_back(&mut self, name: &str, before: u64, limits: PageLimits) -> (String, u64) {
-        let mut page = Vec::new();
-        let read = self.engine.read_back(&topic(name), before, limits, self.now, &mut page);
-        (told(&page), read)
-    }
-
-    fn all(&mut self, name: &str) -> String {
-        self.read(name, 0, ALL).0
-    }
-
-    fn exists(&mut self, name: &str) -> bool {
-        let matching = self.engine.matching(&Pattern::parse(">").unwrap(), usize::MAX).unwrap();
-        matching.contains(&topic(name))
-    }
-
-    fn matching(&mut self, pattern: &str, max: usize) -> Result<String, usize> {
-        let found = self.engine.matching(&Pattern::parse(pattern).unwrap(), max)?;
-        let mut names: Vec<_> = found.iter().map(Topic::as_str).collect();
-        names.sort_unstable();
-        Ok(names.join(" "))
-    }
-
-    fn set_in_use(&mut self, name: &str, in_use: bool) {
-        self.engine.set_in_use(&topic(name), in_use, self.now);
-    }
-
-    fn join(&mut self, name: &str, number: u64, id: MemberId, data: Option<&str>) -> Vec<Change> {
-        let member = Member { id, data: data.map(payload) };
-        self.engine.join(&topic(name), session(number), member, self.now)
-    }
-
-    fn leave(&mut self, name: &str, number: u64) -> Change {
-        self.engine.leave(&topic(name), session(number), self.now)
-    }
-
-    fn presence(&mut self, name: &str, named_max: usize) -> Presence {
-        self.engine.presence(&topic(name), named_max)
-    }
-}
-
-fn page(messages: usize, bytes: usize) -> PageLimits {
-    PageLimits { messages, bytes }
-}
-
-fn user(name: &str) -> MemberId {
-    MemberId::User(name.into())
-}
-
-fn joined(id: MemberId, data: Option<&str>) -> Change {
-    Change::Joined(Member { id, data: data.map(payload) })
-}
 
 pub(crate) fn offsets_rise_by_one_from_one(make: Make) {
     let mut story = Story::new(make, Setup::default());
