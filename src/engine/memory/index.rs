@@ -19,7 +19,7 @@ slotmap::new_key_type! {
 }
 
 /// What a topic costs beside its name and its messages: its entry; its share of the map of names, the ordered set, the
-/// agendas and the levels; the counts of its name. `a_topic_costs_little` measures it.
+/// agendas and the levels; the counts of its name. `cost` measures it.
 pub(super) const TOPIC_BYTES: usize = size_of::<Entry>() + 160;
 
 /// One topic. What few topics have is in a box.

@@ -12,9 +12,9 @@ use crate::hub::input::SessionRef;
 use crate::hub::published::Published;
 use crate::rules::HistoryRule;
 
-/// What a retained message costs beside its payload and extras: itself, its counts, its place in the log, and what the
-/// allocator adds to each of its blocks.
-const MESSAGE_BYTES: usize = size_of::<Published>() + 56;
+/// What a retained message costs beside its payload and extras: itself, its counts, its place in the log and the log's on
+/// the agenda, and what the allocator adds to each of its blocks. `cost` measures it.
+const MESSAGE_BYTES: usize = size_of::<Published>() + 112;
 
 /// A queue longer than this gives memory back when it is a quarter full.
 const QUEUE_LEN_KEPT: usize = 16;

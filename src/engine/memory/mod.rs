@@ -2,6 +2,8 @@
 //! its messages are, so that a short absence does not cost it its epoch; then it is forgotten.
 
 mod agenda;
+#[cfg(test)]
+mod cost;
 mod dedup;
 mod eviction;
 mod index;
