@@ -204,7 +204,7 @@ impl Config {
             }
             if !rule.slow_allowed.contains(&rule.slow) {
                 let slow = rule.slow.as_str();
-                let help = format!("`slow` is {slow:?} here, so subscriptions may say {slow:?} too");
+                let help = format!("`slow` is {slow:?} for this rule, so `slow_allowed` must name it");
                 let places: &[&[_]] = &[&["slow_allowed"], &["slow"]];
                 return Some(Impossible::in_rule(
                     index,

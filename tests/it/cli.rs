@@ -255,12 +255,37 @@ fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
             ("a level that is none", "[limits]\ndeflate_level = 11\n"),
             ("less for all than for one", "[limits]\noutboxes_bytes_max = 500_000\n"),
             ("a message larger than an outbox", "[limits]\nmessage_bytes_max = 2_000_000\n"),
+            ("no history at all", "[limits]\nhistory_bytes_max = 0\n"),
             ("not a level", "[log]\nlevel = \"loud\"\n"),
             ("an open string", "[server]\nlisten = \"127.0.0.1:8080\n"),
             ("a unit where none is", "[limits]\nmessage_bytes_max = 64KiB\n"),
             ("the same key twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n"),
         ],
     );
+}
+
+#[test]
+fn a_mistake_in_a_rule_for_topics_is_shown_where_it_stands() {
+    let rule = |keys: &str| format!("[[topics]]\npattern = \"chat.>\"\n{keys}\n");
+    let file = |rules: &[&str]| rules.iter().map(|keys| rule(keys)).collect::<Vec<_>>().join("\n");
+    let sound = "history = { messages = 100, age = \"10m\", bytes = 65536 }\nslow = \"drop\"";
+    let files = [
+        ("sound rules", file(&[sound, ""])),
+        ("no pattern", "[[topics]]\nhistory = { messages = 1 }\n".to_owned()),
+        ("a pattern that is none", "[[topics]]\npattern = \"chat..lobby\"\n".to_owned()),
+        ("one table alone", "[topics]\npattern = \"chat.>\"\n".to_owned()),
+        ("an unknown key", file(&["histroy = { messages = 1 }"])),
+        ("an unknown key of a history", file(&["history = { mesages = 1 }"])),
+        ("too many messages in the second", file(&[sound, "history = { messages = 2_000_000 }"])),
+        ("no age", file(&["history = { age = \"0s\" }"])),
+        ("too great an age in a table", file(&["[topics.history]\nage = \"31days\""])),
+        ("no bytes", file(&["history = { bytes = 0 }"])),
+        ("no policy", file(&["slow = \"lates\""])),
+        ("no policy among others", file(&["slow_allowed = [\"drop\", \"lates\"]"])),
+        ("a policy that is not allowed", file(&["slow = \"drop\"\nslow_allowed = [\"latest\"]"])),
+        ("a default that is not allowed", file(&["slow_allowed = [\"latest\"]"])),
+    ];
+    check_configs("config_rule_mistakes", &files.each_ref().map(|(title, text)| (*title, text.as_str())));
 }
 
 #[test]
