@@ -98,9 +98,10 @@ check-web: $(NODE)
 # --- measurements ---
 
 .PHONY: bench
-bench: ## fan-out beside the kernel's own limit, memory of idle connections, delivery to 10,000
+bench: ## fan-out beside the kernel's own limit, memory of idle connections and of topics, delivery to 10,000
 	cargo bench --bench fan_out
 	cargo bench --bench idle
+	cargo bench --bench topics
 	cargo bench --bench delivery
 
 .PHONY: bench-peers
