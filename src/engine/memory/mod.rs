@@ -415,7 +415,10 @@ impl Engine for MemoryEngine {
 #[cfg(test)]
 mod tests {
     use super::super::conformance::{Setup, conformance};
+    use super::dedup::{NAMES_MAX, NAMES_PER_TOPIC_MAX};
     use super::*;
+    use crate::hub::input::{Asker, Ticket};
+    use crate::rules::{HistoryRule, TopicRule};
 
     fn memory(setup: Setup) -> Box<dyn Engine> {
         Box::new(MemoryEngine::new(settings(setup)))
@@ -436,4 +439,74 @@ mod tests {
     }
 
     conformance!(memory);
+
+    fn publication(name: &str, options: PublicationOptions) -> Publication {
+        Publication {
+            topic: Topic::parse(name).unwrap(),
+            payload: Payload::of("x").unwrap(),
+            options: Some(Box::new(options)),
+            asker: Asker::Caller(Ticket(1)),
+            subscribers: 0,
+            permit: None,
+        }
+    }
+
+    #[test]
+    fn topics_that_come_and_go_leave_nothing_on_the_agendas() {
+        let rules = Rules::new(vec![
+            TopicRule::new("kept.>").unwrap(),
+            TopicRule::new(">").unwrap().with_history(HistoryRule::last(0)),
+        ]);
+        let mut engine =
+            MemoryEngine::new(settings(Setup { rules, unused_topics_max: 10, ..Setup::default() }));
+        let mut appended = Vec::new();
+        for number in 0..10_000 {
+            let name = format!("{}.{number}", ["kept", "brief"][number % 2]);
+            engine.append(publication(&name, PublicationOptions::default()), Duration::ZERO, &mut appended);
+            appended.clear();
+        }
+        assert_eq!((engine.topics.len(), engine.unused.len()), (10, 10));
+        assert!(engine.aging.len() < 1100, "{}", engine.aging.len());
+        assert!(engine.lingering.len() < 1100, "{}", engine.lingering.len());
+    }
+
+    #[test]
+    fn a_topic_stands_on_each_agenda_once_however_often_it_is_used() {
+        let mut engine = MemoryEngine::new(settings(Setup::default()));
+        let (topic, mut appended) = (Topic::parse("a").unwrap(), Vec::new());
+        for second in 0..1000 {
+            let now = Duration::from_secs(second);
+            engine.append(publication("a", PublicationOptions::default()), now, &mut appended);
+            appended.clear();
+            engine.set_in_use(&topic, second % 3 == 0, now);
+            engine.extent(&topic, now);
+            if second % 100 == 0 {
+                engine.tick(now);
+            }
+            assert!(engine.aging.len() <= 1 && engine.lingering.len() <= 1);
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_names_is_forgotten() {
+        let mut engine = MemoryEngine::new(settings(Setup::default()));
+        let mut appended = Vec::new();
+        let mut say = |engine: &mut MemoryEngine, name: &str, number: usize| {
+            let options = PublicationOptions { dedup: Some(number.to_string().into()), ..Default::default() };
+            engine.append(publication(name, options), Duration::ZERO, &mut appended);
+            matches!(appended.pop(), Some(Appended::Duplicate { .. }))
+        };
+        for number in 0..=NAMES_PER_TOPIC_MAX {
+            assert!(!say(&mut engine, "a", number));
+        }
+        assert!(say(&mut engine, "a", 1), "of one topic so many are known");
+        assert!(!say(&mut engine, "a", 0), "and no more");
+
+        for number in 0..NAMES_MAX {
+            say(&mut engine, &format!("b.{}", number % 50), number);
+        }
+        assert!(engine.names.bytes() < NAMES_MAX * 200);
+        assert!(say(&mut engine, "b.49", NAMES_MAX - 1));
+        assert!(!say(&mut engine, "a", 2), "of all topics so many are known");
+    }
 }
