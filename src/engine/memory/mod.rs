@@ -2,27 +2,26 @@
 //! its messages are, so that a short absence does not cost it its epoch; then it is forgotten.
 
 mod agenda;
+mod appending;
 #[cfg(test)]
 mod cost;
 mod dedup;
 mod eviction;
 mod index;
+mod limits;
 mod log;
 mod roster;
 mod unused;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use topichub_protocol::code::ErrorCode;
-use topichub_protocol::command::CommandError;
-use topichub_protocol::message::{Epoch, Message, Payload, Position};
+use topichub_protocol::message::Epoch;
 use topichub_protocol::reply::{Member, Presence};
 use topichub_protocol::topic::{Pattern, Topic};
 
 use self::agenda::Agenda;
-use self::dedup::{Names, Seen};
+use self::dedup::Names;
 use self::eviction::Holders;
 use self::index::{TopicKey, Topics};
 use self::log::Log;
@@ -31,12 +30,6 @@ use super::{Appended, Change, Engine, Extent, PageLimits};
 use crate::hub::input::{Publication, PublicationOptions, SessionRef};
 use crate::hub::published::{FrameMeter, Published};
 use crate::rules::Rules;
-
-/// A topic that holds less than this does not lose messages while there are topics that nobody uses: those go first.
-const MODEST_BYTES: usize = 1024;
-
-/// How many topics one tick looks at, so that a million that are due at once do not hold up what is published.
-const LOOKS_PER_TICK: usize = 50_000;
 
 /// What is set for topics in memory.
 #[derive(Clone, Debug)]
@@ -141,117 +134,6 @@ impl MemoryEngine {
         self.lingering.sweep(&self.topics);
     }
 
-    /// Lets go of what the limits have no room for.
-    fn keep_limits(&mut self) {
-        while self.unused.len() > self.settings.unused_topics_max.max(1) {
-            let Some(key) = self.unused.first() else { break };
-            self.forget(key);
-        }
-        let excess = self.history_bytes().saturating_sub(self.settings.history_bytes_max);
-        if excess > 0 {
-            self.shed(excess);
-        }
-    }
-
-    /// Frees `excess` bytes: first of the topics that hold most, then of those that nobody uses. Frames of what is let
-    /// go are free when the last reader has let go of it too, so they are not waited for.
-    fn shed(&mut self, excess: usize) {
-        let goal = self.own_bytes().saturating_sub(excess);
-        while self.own_bytes() > goal && self.history_bytes() > self.settings.history_bytes_max {
-            match (self.holders.next(), self.unused.first()) {
-                (Some((key, bytes)), unused) if bytes >= MODEST_BYTES || unused.is_none() => {
-                    self.topics[key].log.pop();
-                    self.settle(key);
-                }
-                (_, Some(key)) => self.forget(key),
-                (_, None) => return,
-            }
-        }
-    }
-
-    /// What is counted here, without the frames of messages.
-    fn own_bytes(&self) -> usize {
-        self.topics_bytes + self.holders.bytes() + self.names.bytes()
-    }
-
-    /// What a name stands for: two publishes with it are one if this is the same.
-    fn fingerprint(&self, payload: &Payload, options: &PublicationOptions) -> u64 {
-        let key = options.extras.as_ref().and_then(|extras| extras.key.as_deref());
-        let mut hasher = DefaultHasher::new();
-        (self.settings.seed, payload.kind(), payload.as_bytes(), key).hash(&mut hasher);
-        hasher.finish()
-    }
-
-    /// Why a publication has no place in its topic, if it has none: it is a repeat, or what it takes for granted is not so.
-    fn objection(
-        &mut self,
-        publication: &Publication,
-        options: &PublicationOptions,
-        now: Duration,
-    ) -> Option<Appended> {
-        let (topic, asker) = (&publication.topic, &publication.asker);
-        let conflict = |message: String| {
-            let error = CommandError::new(ErrorCode::Conflict, message);
-            Some(Appended::Refused { asker: asker.clone(), error })
-        };
-        let key = self.topics.find(topic);
-        let end = key.map(|key| self.topics[key].log.end());
-        if let (Some(key), Some(end), Some(name)) = (key, end, &options.dedup) {
-            if let Some(until) = now.checked_sub(self.settings.dedup_window) {
-                self.names.forget(&mut self.topics[key].dedup, until);
-            }
-            if let Some(seen) = self.topics[key].dedup.as_ref().and_then(|dedup| dedup.get(name)) {
-                let Seen { offset, subscribers, fingerprint } = seen;
-                if fingerprint != self.fingerprint(&publication.payload, options) {
-                    return conflict(format!(
-                        "dedup {name:?} is another message of {topic}, at offset {offset}"
-                    ));
-                }
-                let position = Position { epoch: end.epoch, offset };
-                let (topic, asker) = (topic.clone(), asker.clone());
-                return Some(Appended::Duplicate { topic, position, subscribers, asker });
-            }
-        }
-        let stands = end.map_or(0, |end| end.offset);
-        match options.if_offset {
-            Some(expected) if expected != stands => {
-                conflict(format!("{topic} stands at offset {stands}, not {expected}"))
-            }
-            _ => None,
-        }
-    }
-
-    /// Gives a publication its place in its topic.
-    fn store(&mut self, publication: Publication, options: PublicationOptions, now: Duration) -> Appended {
-        let Publication { topic, payload, asker, subscribers, permit, .. } = publication;
-        let name = options.dedup.as_ref().map(|name| (name, self.fingerprint(&payload, &options)));
-        let key = self.obtain(&topic, now);
-        let entry = &mut self.topics[key];
-
-        let Position { epoch, offset } = entry.log.end();
-        let position = Position { epoch, offset: offset + 1 };
-        let has_room = entry.log.retains(payload.as_bytes().len());
-        if let Some((name, fingerprint)) = name {
-            let seen = Seen { fingerprint, offset: position.offset, subscribers };
-            self.names.put(key, &mut entry.dedup, name, seen, now);
-        }
-        // The topic's own name, so that a thousand messages do not hold a thousand copies of it.
-        let message = Message { topic: entry.topic.clone(), position, payload, extras: options.extras };
-        let mut published = Published::new(message, asker.session(), now);
-        published.exclude = options.exclude;
-        published.expires = options.ttl.map(|ttl| now.saturating_add(ttl));
-
-        let is_retained = has_room && log::retained_bytes(&published) <= self.settings.history_bytes_max;
-        let published = Arc::new(if is_retained { published.metered(&self.meter) } else { published });
-        match is_retained {
-            true => entry.log.push(Arc::clone(&published)),
-            false => entry.log.pass(),
-        }
-        self.touch(key, now);
-        self.settle(key);
-        Appended::Stored { published, asker, subscribers, permit }
-    }
-
     /// The topic, if there is one, without messages over age.
     fn look(&mut self, topic: &Topic, now: Duration) -> Option<&Log> {
         let key = self.topics.find(topic)?;
@@ -264,42 +146,6 @@ impl MemoryEngine {
         if log.due().is_some_and(|due| due <= now) {
             log.let_age(now);
             self.settle(key);
-        }
-    }
-
-    /// Lets go of messages over age that nobody reads.
-    fn let_all_age(&mut self, now: Duration) {
-        for _ in 0..LOOKS_PER_TICK {
-            let Some(key) = self.aging.take(now) else { return };
-            let Some(entry) = self.topics.get_mut(key) else { continue };
-            entry.is_aging = false;
-            entry.log.let_age(now);
-            self.settle(key);
-        }
-    }
-
-    /// Forgets the names of publishes whose time is over, and the oldest of too many.
-    fn forget_names(&mut self, now: Option<Duration>) {
-        let until = now.and_then(|now| now.checked_sub(self.settings.dedup_window));
-        while let Some((key, until)) = self.names.next(until) {
-            let Some(entry) = self.topics.get_mut(key) else { continue };
-            self.names.forget(&mut entry.dedup, until);
-            self.settle(key);
-        }
-    }
-
-    /// Forgets topics that nobody has used for long enough.
-    fn forget_unused(&mut self, now: Duration) {
-        for _ in 0..LOOKS_PER_TICK {
-            let Some(key) = self.lingering.take(now) else { return };
-            let Some(entry) = self.topics.get_mut(key) else { continue };
-            entry.is_lingering = false;
-            let is_over = entry.used_at.saturating_add(self.settings.linger) <= now;
-            if is_over && entry.is_bare() && !entry.is_in_use() {
-                self.forget(key);
-            } else {
-                self.settle(key);
-            }
         }
     }
 }
@@ -414,6 +260,8 @@ impl Engine for MemoryEngine {
 
 #[cfg(test)]
 mod tests {
+    use topichub_protocol::message::Payload;
+
     use super::super::conformance::{Setup, conformance};
     use super::dedup::{NAMES_MAX, NAMES_PER_TOPIC_MAX};
     use super::*;
