@@ -186,6 +186,11 @@ impl Payload {
         Self::from_json(text.into())
     }
 
+    /// The same in memory of its own: nothing larger that it was a part of is kept along with it.
+    pub fn detached(&self) -> Self {
+        Self { kind: self.kind, bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// Bytes that a scanner has checked as part of something larger.
     pub(crate) fn checked(kind: PayloadKind, bytes: &[u8]) -> Self {
         Self { kind, bytes: Bytes::copy_from_slice(bytes) }

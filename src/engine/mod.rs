@@ -93,7 +93,7 @@ pub(crate) trait Engine: Send {
     /// All topics that match and exist.
     ///
     /// # Errors
-    /// How many they are, if more than `max`.
+    /// If they are more than `max`: how many it found until it knew, since there may be a million.
     fn matching(&mut self, pattern: &Pattern, max: usize) -> Result<Vec<Topic>, usize>;
 
     /// Whether anybody subscribes to `topic` now. A topic that nobody uses may be forgotten.

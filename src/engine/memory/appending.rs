@@ -11,7 +11,7 @@ use topichub_protocol::message::{Message, Payload, Position};
 use super::super::Appended;
 use super::dedup::Seen;
 use super::{MemoryEngine, log};
-use crate::hub::input::{Publication, PublicationOptions};
+use crate::hub::input::{Asker, Publication, PublicationOptions};
 use crate::hub::published::Published;
 
 impl MemoryEngine {
@@ -81,6 +81,10 @@ impl MemoryEngine {
             let seen = Seen { fingerprint, offset: position.offset, subscribers };
             self.names.put(key, &mut entry.dedup, name, seen, now);
         }
+        // A caller's payload may be a part of something larger, such as the room for a body over HTTP; of a session it is
+        // a copy already.
+        let is_shared = has_room && matches!(asker, Asker::Caller(_));
+        let payload = if is_shared { payload.detached() } else { payload };
         // The topic's own name, so that a thousand messages do not hold a thousand copies of it.
         let message = Message { topic: entry.topic.clone(), position, payload, extras: options.extras };
         let mut published = Published::new(message, asker.session(), now);

@@ -115,7 +115,7 @@ impl Topics {
     /// All topics that match, in order.
     ///
     /// # Errors
-    /// How many they are, if more than `max`.
+    /// How many were found until there were more than `max`.
     pub(super) fn matching(&self, pattern: &Pattern, max: usize) -> Result<Vec<Topic>, usize> {
         // A wildcard is a token of its own, so what stands before the first is whole tokens with their dots.
         let text = pattern.as_str();
@@ -123,12 +123,9 @@ impl Topics {
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let near =
             self.in_order.range::<str, _>(range).take_while(|topic| topic.as_str().starts_with(prefix));
-        let mut matching = near.filter(|topic| pattern.matches(topic));
-        let found: Vec<_> = matching.by_ref().take(max).cloned().collect();
-        match matching.count() {
-            0 => Ok(found),
-            more => Err(found.len() + more),
-        }
+        let matching = near.filter(|topic| pattern.matches(topic));
+        let found: Vec<_> = matching.take(max.saturating_add(1)).cloned().collect();
+        if found.len() > max { Err(found.len()) } else { Ok(found) }
     }
 }
 
