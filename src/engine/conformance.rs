@@ -84,6 +84,7 @@ macro_rules! conformance {
             what_is_retained_holds_on_to_nothing_larger,
             history_stays_within_its_memory,
             one_noisy_topic_does_not_cost_the_quiet_ones_their_last_message,
+            topics_that_hold_as_much_as_others_lose_as_much,
             a_message_larger_than_all_history_is_delivered,
             everything_is_free_in_the_end,
             any_history_reads_as_in_a_plain_model,
@@ -641,6 +642,16 @@ pub(crate) fn one_noisy_topic_does_not_cost_the_quiet_ones_their_last_message(ma
     let (last, oldest) = story.reach("noisy");
     assert_eq!(last, 1600);
     assert!(last - oldest > 40, "the noisy one keeps what there is room for, not {oldest} to {last}");
+}
+
+pub(crate) fn topics_that_hold_as_much_as_others_lose_as_much(make: Make) {
+    let mut story = Story::new(make, Setup { history_bytes_max: 300_000, ..Setup::default() });
+    for round in 0..800 {
+        story.say(&format!("a.{}", round % 8), &"x".repeat(2000));
+    }
+    let held: Vec<_> = (0..8).map(|number| story.reach(&format!("a.{number}")).1).collect();
+    let (least, most) = (held.iter().min().unwrap(), held.iter().max().unwrap());
+    assert!(most - least <= 2, "what is retained begins at {held:?}");
 }
 
 pub(crate) fn a_message_larger_than_all_history_is_delivered(make: Make) {

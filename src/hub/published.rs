@@ -42,9 +42,9 @@ impl Class {
 /// How many bytes the frames of all retained messages take. Frames are made by those who need them, after the message
 /// has got its place in the log: so they are counted where they are made.
 #[derive(Debug, Default)]
-pub(crate) struct FrameMeter(AtomicUsize);
+pub(crate) struct RetainedBytes(AtomicUsize);
 
-impl FrameMeter {
+impl RetainedBytes {
     pub(crate) fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ pub(crate) struct Published {
     pub(crate) expires: Option<Duration>,
     /// By class. Empty where compression gains nothing: then the plain frame serves.
     frames: [OnceLock<Box<[u8]>>; Class::ENCODED],
-    meter: Option<Arc<FrameMeter>>,
+    meter: Option<Arc<RetainedBytes>>,
 }
 
 impl Published {
@@ -75,7 +75,7 @@ impl Published {
     }
 
     /// The same, retained: its frames are counted by `meter` as long as it lives.
-    pub(crate) fn metered(mut self, meter: &Arc<FrameMeter>) -> Self {
+    pub(crate) fn metered(mut self, meter: &Arc<RetainedBytes>) -> Self {
         self.meter = Some(Arc::clone(meter));
         self
     }

@@ -250,6 +250,8 @@ mod tests {
         assert_eq!(picks(&mut group, 4), sessions([0, 1, 0, 1]));
         assert_eq!((load.get(), loads[0].get(), loads[1].get()), (2, 0, 2));
         group.leave(session(0));
+        assert_eq!(picks(&mut group, 2), sessions([0, 1]), "it has joined once more than it has left");
+        group.leave(session(0));
         assert_eq!(picks(&mut group, 2), [session(1); 2]);
     }
 

@@ -188,3 +188,31 @@ fn fill<'a>(
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use topichub_protocol::message::{Message, Payload};
+    use topichub_protocol::topic::Topic;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_was_long_once_gives_its_memory_back() {
+        let mut log = Log::new(Epoch(1), HistoryRule::last(10_000));
+        for offset in 1..=10_000 {
+            let position = Position { epoch: Epoch(1), offset };
+            let topic = Topic::parse("a").unwrap();
+            let message = Message { topic, position, payload: Payload::of("x").unwrap(), extras: None };
+            log.push(Arc::new(Published::new(message, None, Duration::ZERO)));
+        }
+        let mut shrunk = 0;
+        while log.pop() {
+            let before = log.messages.capacity();
+            log.shrink();
+            shrunk += usize::from(log.messages.capacity() < before);
+            assert!(log.messages.capacity() <= (4 * log.messages.len()).max(QUEUE_LEN_KEPT));
+        }
+        assert_eq!((log.messages.capacity(), log.retained_bytes(), log.extent().oldest), (0, 0, 10_001));
+        assert!(shrunk < 20, "it gave back {shrunk} times");
+    }
+}

@@ -28,7 +28,7 @@ use self::log::Log;
 use self::unused::Unused;
 use super::{Appended, Change, Engine, Extent, PageLimits};
 use crate::hub::input::{Publication, PublicationOptions, SessionRef};
-use crate::hub::published::{FrameMeter, Published};
+use crate::hub::published::{Published, RetainedBytes};
 use crate::rules::Rules;
 
 /// What is set for topics in memory.
@@ -65,7 +65,7 @@ pub(crate) struct MemoryEngine {
     aging: Agenda,
     holders: Holders,
     names: Names,
-    meter: Arc<FrameMeter>,
+    meter: Arc<RetainedBytes>,
 }
 
 impl MemoryEngine {

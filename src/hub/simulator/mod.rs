@@ -396,6 +396,9 @@ impl Simulation {
     ) -> bool {
         let meant = |wanted: &&Wanted| wanted.filter.matches(topic);
         let Some(first) = wanted.iter().find(meant) else { return true };
+        // Even if the session gets it already: should that end, the replay goes on from there. And even if there is no
+        // such topic yet: it may appear before the replay is over.
+        self.peer(session).expected.mark_replayed(topic);
         let exists = self.registry.engine().matching(&pattern_for_all(), usize::MAX).unwrap().contains(topic);
         let named = matches!(replay, Replay::AfterEach(positions) if positions.contains_key(topic));
         if matches!(first.filter, Filter::Pattern(_)) && !exists && !named && wanted.as_slice().len() == 1 {
@@ -422,8 +425,6 @@ impl Simulation {
         let at = self.peers.iter().position(|peer| peer.seat == session).unwrap();
         let class = self.peers[at].link.class();
         let expected = &mut self.peers[at].expected;
-        // Even if the session gets it already: should that end, the replay goes on from there.
-        expected.mark_replayed(topic);
         if !got {
             for published in page.iter().filter(|published| published.offset() > behind) {
                 let position = published.message.position;
