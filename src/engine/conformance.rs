@@ -632,8 +632,9 @@ pub(crate) fn one_noisy_topic_does_not_cost_the_quiet_ones_their_last_message(ma
     for number in 0..999 {
         story.say(&format!("quiet.{number}"), "the last value");
     }
+    let long = payload(&"x".repeat(65_000));
     for _ in 0..1600 {
-        story.say("noisy", &"x".repeat(65_000));
+        story.append("noisy", long.clone(), PublicationOptions::default());
     }
     assert!(story.engine.history_bytes() <= history_bytes_max);
     for number in 0..999 {
