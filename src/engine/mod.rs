@@ -96,6 +96,9 @@ pub(crate) trait Engine: Send {
     /// If they are more than `max`: how many it found until it knew, since there may be a million.
     fn matching(&mut self, pattern: &Pattern, max: usize) -> Result<Vec<Topic>, usize>;
 
+    /// How many topics there have ever been: as long as that is the same, no topic has appeared.
+    fn topics_made(&self) -> u64;
+
     /// Whether anybody subscribes to `topic` now. A topic that nobody uses may be forgotten.
     fn set_in_use(&mut self, topic: &Topic, in_use: bool, now: Duration);
 

@@ -60,6 +60,8 @@ pub(crate) struct CatchUp {
     /// Which subscription of its session, in the order in which they were made.
     pub(crate) since: u32,
     pub(crate) cursors: Vec<Cursor>,
+    /// How many topics had ever been made when its topics were last looked for.
+    pub(crate) topics_made: u64,
 }
 
 impl CatchUp {

@@ -65,13 +65,16 @@ pub(crate) struct Published {
     /// By class. Empty where compression gains nothing: then the plain frame serves.
     frames: [OnceLock<Box<[u8]>>; Class::ENCODED],
     meter: Option<Arc<RetainedBytes>>,
+    /// What of the meter is on account of this message.
+    metered: AtomicUsize,
 }
 
 impl Published {
     /// A message that is not retained.
     pub(crate) fn new(message: Message, publisher: Option<SessionRef>, at: Duration) -> Self {
         let frames = Default::default();
-        Self { message, publisher, exclude: Box::default(), at, expires: None, frames, meter: None }
+        let (exclude, metered) = (Box::default(), AtomicUsize::new(0));
+        Self { message, publisher, exclude, at, expires: None, frames, meter: None, metered }
     }
 
     /// The same, retained: its frames are counted by `meter` as long as it lives.
@@ -97,17 +100,22 @@ impl Published {
 
     fn counted(&self, frame: Box<[u8]>) -> Box<[u8]> {
         if let Some(meter) = &self.meter {
+            self.metered.fetch_add(frame.len(), Ordering::Relaxed);
             meter.0.fetch_add(frame.len(), Ordering::Relaxed);
         }
         frame
+    }
+
+    /// The log lets go of it: whoever still has it on its way, has it on other accounts.
+    pub(crate) fn let_go(&self) {
+        if let Some(meter) = &self.meter {
+            meter.0.fetch_sub(self.metered.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }
 
 impl Drop for Published {
     fn drop(&mut self) {
-        if let Some(meter) = &self.meter {
-            let bytes: usize = self.frames.iter().filter_map(OnceLock::get).map(|frame| frame.len()).sum();
-            meter.0.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        self.let_go();
     }
 }

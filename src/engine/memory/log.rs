@@ -99,13 +99,14 @@ impl Log {
     /// Counts the next message without retaining it. What was before it goes too: history has no holes.
     pub(super) fn pass(&mut self) {
         self.last += 1;
-        self.messages = VecDeque::new();
+        std::mem::take(&mut self.messages).iter().for_each(|published| published.let_go());
         (self.payload_bytes, self.retained_bytes) = (0, 0);
     }
 
     /// Lets go of the oldest message, if there is one.
     pub(super) fn pop(&mut self) -> bool {
         let Some(oldest) = self.messages.pop_front() else { return false };
+        oldest.let_go();
         self.payload_bytes -= oldest.message.payload.as_bytes().len();
         self.retained_bytes -= retained_bytes(&oldest);
         true

@@ -204,6 +204,10 @@ impl Engine for MemoryEngine {
         self.topics.matching(pattern, max)
     }
 
+    fn topics_made(&self) -> u64 {
+        self.next_epoch
+    }
+
     fn set_in_use(&mut self, topic: &Topic, in_use: bool, now: Duration) {
         let key = match (self.topics.find(topic), in_use) {
             (Some(key), _) => key,

@@ -47,8 +47,8 @@ impl Roster {
         match self.members.get_mut(&member.id) {
             Some(shown) => {
                 shown.sessions += usize::from(is_new);
-                // A session that shows nothing leaves what another of the same user has shown.
-                if member.data.is_some() && shown.data != member.data {
+                // Another session that shows nothing leaves what one of the same user has shown.
+                if (member.data.is_some() || !is_new) && shown.data != member.data {
                     shown.data.clone_from(&member.data);
                     changes.push(Change::Joined(member));
                 } else if is_new {

@@ -195,7 +195,10 @@ impl<L: Outlet> FanOut<L> {
         matching.next()?;
         let extent = Extent { end: position, oldest: position.offset + 1 };
         let cursors = vec![Cursor::new(topic.clone(), position.offset, extent)];
-        Some((Box::new(CatchUp { filter: subscribed.filter.clone(), since: 0, cursors }), Batch::default()))
+        Some((
+            Box::new(CatchUp { filter: subscribed.filter.clone(), since: 0, cursors, topics_made: 0 }),
+            Batch::default(),
+        ))
     }
 
     /// Nothing comes of a subscribe command: the registry has counted it already.

@@ -83,9 +83,9 @@ impl Registry {
 
     /// The topics that a replay covers.
     fn replayed_topics(&mut self, filter: &Filter, replay: &Replay) -> Result<Vec<Topic>, CommandError> {
-        let too_many = |found: usize| {
+        let too_many = |_: usize| {
             let message =
-                format!("{filter} matches {found} topics, a replay covers at most {REPLAY_TOPICS_MAX}");
+                format!("{filter} matches more topics than a replay covers, which is {REPLAY_TOPICS_MAX}");
             CommandError::new(ErrorCode::LimitReached, message)
         };
         match filter {
@@ -112,6 +112,7 @@ impl Registry {
         now: Duration,
     ) -> (CatchUp, Batch, Replayed) {
         let topics = self.replayed_topics(filter, replay).unwrap_or_default();
+        let topics_made = self.engine.topics_made();
         let mut recovered = true;
         let mut cursors = Vec::with_capacity(topics.len());
         for topic in topics {
@@ -148,7 +149,7 @@ impl Registry {
                 Some(cursors.iter().map(|cursor| (cursor.topic.clone(), cursor.end())).collect())
             }
         };
-        let mut catch_up = CatchUp { filter: filter.clone(), since: 0, cursors };
+        let mut catch_up = CatchUp { filter: filter.clone(), since: 0, cursors, topics_made };
         let batch = self.read(&mut catch_up, budget, now);
         // How much is replayed, the fan-out knows.
         (catch_up, batch, Replayed { messages: 0, recovered, positions })
@@ -167,7 +168,11 @@ impl Registry {
 
     /// Reads the next batch of a replay, and takes notice of topics that are new to its pattern.
     pub(super) fn read_on(&mut self, catch_up: &mut CatchUp, now: Duration) -> Batch {
-        if let Filter::Pattern(pattern) = &catch_up.filter {
+        let topics_made = self.engine.topics_made();
+        if let Filter::Pattern(pattern) = &catch_up.filter
+            && catch_up.topics_made != topics_made
+        {
+            catch_up.topics_made = topics_made;
             let topics = self.engine.matching(pattern, usize::MAX).unwrap_or_default();
             let known: HashSet<_> = catch_up.cursors.iter().map(|cursor| cursor.topic.clone()).collect();
             for topic in topics {
