@@ -183,6 +183,8 @@ fn describe(reply: &Reply) -> String {
         }
         Reply::Published { id, .. } => format!("{id} published"),
         Reply::Error(CommandError { id, code, .. }) => format!("{} {code}", id.as_ref().unwrap()),
+        Reply::Answer { id, .. } => format!("{id} answered"),
+        Reply::Replied { id } => format!("{id} replied"),
         other => unreachable!("nobody asks for {other:?}"),
     }
 }

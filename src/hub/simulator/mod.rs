@@ -36,16 +36,29 @@ const SUBSCRIPTIONS_MAX: usize = 6;
 const TOPICS: [&str; 6] = ["a", "b", "a.x", "a.y", "b.x.y", "c.x"];
 const PATTERNS: [&str; 5] = ["*", ">", "a.*", "*.x", "b.>"];
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, and the same everywhere.
-struct Dice(u64);
+/// What decides: a seed, or a script whose shortest failing one a property test looks for.
+enum Dice {
+    /// SplitMix64 (Steele, Lea, Flood 2014): small, seeded, and the same everywhere.
+    Seeded(u64),
+    Scripted(std::vec::IntoIter<u16>),
+}
 
 impl Dice {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        match self {
+            Self::Seeded(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut z = *state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                z ^ (z >> 31)
+            }
+            Self::Scripted(script) => script.next().unwrap_or_default().into(),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Scripted(script) if script.len() == 0)
     }
 
     fn below(&mut self, limit: usize) -> usize {
@@ -109,6 +122,10 @@ fn rules() -> Rules {
 
 impl Simulation {
     fn new(seed: u64) -> Self {
+        Self::by(Dice::Seeded(seed), seed)
+    }
+
+    fn by(dice: Dice, seed: u64) -> Self {
         let engine = MemoryEngine::new(MemorySettings {
             first_epoch: seed + 1,
             seed: seed.into(),
@@ -121,7 +138,7 @@ impl Simulation {
         let presence_interval = Duration::from_secs(1);
         let settings = RegistrySettings { presence_interval, presence_members_max: 100, secret: seed };
         let mut simulation = Self {
-            dice: Dice(seed),
+            dice,
             now: Duration::ZERO,
             registry: Registry::new(Box::new(engine), settings),
             workers: Vec::new(),
@@ -614,6 +631,11 @@ fn line(class: Class, topic: &Topic, position: Position) -> String {
 fn run(seed: u64, steps: usize) -> Simulation {
     let mut simulation = Simulation::new(seed);
     (0..steps).for_each(|_| simulation.step());
+    end(simulation)
+}
+
+/// Lets everything arrive, checks that it is what it should be, and that nothing is left when all have gone.
+fn end(mut simulation: Simulation) -> Simulation {
     simulation.settle();
     simulation.check();
     (0..simulation.peers.len()).for_each(|at| simulation.leave(at));
