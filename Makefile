@@ -62,6 +62,10 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (120); what was found before is where
 fuzz-short: ## the same for FUZZ_SECONDS (6)
 	fuzz/run.sh $(or $(FUZZ_SECONDS),6)
 
+.PHONY: simulate
+simulate: ## the hub in virtual time against a plain model, for SEEDS (2000) seeds
+	TOPICHUB_SEEDS=$(or $(SEEDS),2000) cargo test --release --lib -- simulator
+
 .PHONY: binary
 binary:
 	@# By way of the integration tests: built on its own it would have other features of its dependencies, built twice.
