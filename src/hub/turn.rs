@@ -48,8 +48,7 @@ impl KeptCell {
 impl TopicTurn {
     /// The messages for `subscriber`.
     pub(crate) fn kept_for(&self, subscriber: SubscriberKey) -> impl Iterator<Item = &KeptCell> {
-        let withheld =
-            move |number: usize| self.withheld.iter().any(|each| *each == (subscriber, number as u32));
+        let withheld = move |number: usize| self.withheld.contains(&(subscriber, number as u32));
         self.kept.iter().enumerate().filter(move |(number, _)| !withheld(*number)).map(|(_, kept)| kept)
     }
 

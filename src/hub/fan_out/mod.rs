@@ -5,6 +5,7 @@ mod membership;
 mod pacing;
 mod replaying;
 mod sharing;
+mod subscribing;
 mod writing;
 
 use std::collections::HashMap;

@@ -43,6 +43,8 @@ pub(crate) struct Registry {
     requests: Requests,
     attendance: Attendance,
     presence_members_max: usize,
+    /// Whether there has ever been a queue group: most hubs have none, and need not look for them at each message.
+    has_groups: bool,
     /// Where each session is shown, to be taken out with its worker; and by how many subscriptions: who ends one and
     /// begins another at once may be heard to begin first.
     shown: HashMap<WorkerId, HashMap<(SessionRef, Topic), u32>>,
@@ -61,6 +63,7 @@ impl Registry {
             requests: Requests::new(secret),
             attendance: Attendance::new(presence_interval, presence_members_max),
             presence_members_max,
+            has_groups: false,
             shown: HashMap::new(),
             appended: Vec::new(),
             reached: Vec::new(),

@@ -32,7 +32,9 @@ impl Registry {
         match appended {
             Appended::Stored { published, asker, subscribers, permit } => {
                 self.send(&published, permit, effects);
-                self.hand_out(&published, effects);
+                if self.has_groups {
+                    self.hand_out(&published, effects);
+                }
                 // A request is answered by somebody else.
                 if published.message.reply_to().is_none() {
                     let message = &published.message;

@@ -32,6 +32,7 @@ impl Registry {
         let mut budget = BATCH;
         let entries = wanted.map(|Wanted { filter, policy }| {
             if let Some(group) = &options.group {
+                self.has_groups = true;
                 let load = Arc::new(Load::default());
                 let groups = self.interest(&filter, now).groups.get_or_insert_default();
                 groups.join(group, session, Arc::clone(&load));
