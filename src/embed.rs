@@ -316,7 +316,8 @@ impl Hub {
     /// Mounts the hub in an `App`: WebSocket at `/ws`, the HTTP API at `/topics/…`, `/publish` and `/healthz`.
     ///
     /// After the end of a WebSocket `HttpServer` keeps the TCP connection for its `client_disconnect_timeout`, which
-    /// is a second unless you set it; zero closes it at once.
+    /// is a second unless you set it; zero closes it at once. And it notices that somebody who waits for messages over
+    /// HTTP has hung up only with `h1_allow_half_closed(false)`; else it is noticed when the time to wait is over.
     ///
     /// ```no_run
     /// # use actix_web::{App, HttpServer};

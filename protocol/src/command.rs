@@ -40,6 +40,9 @@ pub const HISTORY_LIMIT_MAX: u64 = 1000;
 /// How many messages a `history` reply holds if the command does not say.
 pub const HISTORY_LIMIT: u64 = 100;
 
+/// The longest time that a `GET` for messages may wait until there are some.
+pub const HISTORY_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// The slowest and the fastest `max_rate`, in messages per second.
 pub const MAX_RATE_RANGE: std::ops::RangeInclusive<f64> = 0.1..=1000.0;
 

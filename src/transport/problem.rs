@@ -10,7 +10,7 @@ use serde_json::json;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::command::CommandError;
 
-use crate::embed::PublishError;
+use crate::embed::{AskError, PublishError, SubscribeError};
 
 /// Why a request failed, for programs (`code`) and people (`detail`).
 #[derive(Debug)]
@@ -20,13 +20,15 @@ pub(crate) struct Problem {
     detail: Cow<'static, str>,
     /// In seconds.
     retry_after: Option<u64>,
+    /// The methods that the address takes.
+    allow: Option<&'static str>,
 }
 
 impl Problem {
     /// A problem with the status that goes with the code.
     pub(crate) fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self { status, code, detail: detail.into(), retry_after: None }
+        Self { status, code, detail: detail.into(), retry_after: None, allow: None }
     }
 
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
@@ -51,9 +53,10 @@ impl Problem {
         Self { retry_after: Some(retry_after), ..Self::new(ErrorCode::Unavailable, detail) }
     }
 
-    /// For addresses that take `POST` only.
-    pub(crate) fn only_post() -> Self {
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, ..Self::bad_request("this address takes POST") }
+    /// For addresses that take these methods only.
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
+        let problem = Self::bad_request(format!("this address takes {allow}"));
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, allow: Some(allow), ..problem }
     }
 
     /// The same as the error of one entry in a batch.
@@ -117,8 +120,8 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
-        if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.insert_header((header::ALLOW, "POST"));
+        if let Some(methods) = self.allow {
+            response.insert_header((header::ALLOW, methods));
         }
         response.body(self.document())
     }
@@ -135,5 +138,30 @@ impl From<PublishError> for Problem {
             PublishError::HubStopped => ErrorCode::Unavailable,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        Self::new(error.code, error.message)
+    }
+}
+
+impl From<AskError> for Problem {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Refused(error) => error.into(),
+            AskError::HubStopped => Self::new(ErrorCode::Unavailable, error.to_string()),
+        }
+    }
+}
+
+impl From<SubscribeError> for Problem {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Filter(_) => Self::new(ErrorCode::InvalidTopic, error.to_string()),
+            SubscribeError::Refused(error) => error.into(),
+            SubscribeError::HubStopped => Self::new(ErrorCode::Unavailable, error.to_string()),
+        }
     }
 }

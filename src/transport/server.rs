@@ -86,6 +86,8 @@ fn http_service(
     let http = HttpService::build()
         .client_request_timeout(handshake_timeout)
         .tcp_nodelay(true)
+        // Who sends no more has hung up: nothing is kept waiting for them.
+        .h1_allow_half_closed(false)
         .on_connect_ext(move |_: &TcpStream, connection| _ = connection.insert(knocked_at.begin_handshake()))
         .upgrade(fn_service(upgrade))
         .finish(map_config(app, |()| AppConfig::default()))

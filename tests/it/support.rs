@@ -65,7 +65,9 @@ impl Server {
                     Door::B => {
                         let app = move || App::new().configure(|app| mounted.configure(app));
                         let server = HttpServer::new(app).workers(workers).disable_signals();
-                        server.client_disconnect_timeout(Duration::ZERO).listen(listener).unwrap().run()
+                        let server =
+                            server.client_disconnect_timeout(Duration::ZERO).h1_allow_half_closed(false);
+                        server.listen(listener).unwrap().run()
                     }
                 };
                 sender.send((hub, server.handle())).unwrap();

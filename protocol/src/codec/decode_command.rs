@@ -1,6 +1,8 @@
 //! Commands out of their bytes: the fields of each `op`, written once for both codecs.
 //! Permissions and limits of a session are not looked at here.
 
+use std::ops::RangeInclusive;
+
 use super::Codec;
 use super::decode_publish::{payload, publish};
 use super::decode_subscribe::{filters, shown, subscribe};
@@ -13,7 +15,7 @@ use crate::command::{
     Answer, Authenticate, BATCH_MAX, Command, CommandError, HISTORY_LIMIT, HISTORY_LIMIT_MAX, History,
     HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request, Unsubscribe,
 };
-use crate::message::DEPTH_MAX;
+use crate::message::{DEPTH_MAX, Position};
 
 pub(crate) fn command(codec: Codec, bytes: &[u8]) -> Result<Command, CommandError> {
     let (fields, scanned) = Fields::scan(codec, bytes, 1);
@@ -84,16 +86,26 @@ fn history(fields: &Fields<'_>) -> Result<History, FieldError> {
     let before = fields.optional(Key::Before, position)?;
     Ok(History {
         topic: fields.topic()?,
-        range: match (after, before) {
-            (Some(_), Some(_)) => {
-                return Err(FieldError::Exclusive { key: Key::After.as_str(), other: Key::Before.as_str() });
-            }
-            (Some(after), None) => HistoryRange::After(after),
-            (None, Some(before)) => HistoryRange::Before(before),
-            (None, None) => HistoryRange::Newest,
-        },
-        limit: fields.count_within(Key::Limit, 1..=HISTORY_LIMIT_MAX)?.unwrap_or(HISTORY_LIMIT),
+        range: history_range(after, before)?,
+        limit: fields.count_within(Key::Limit, HISTORY_LIMIT_RANGE)?.unwrap_or(HISTORY_LIMIT),
     })
+}
+
+/// How many messages may be asked for at once.
+pub(crate) const HISTORY_LIMIT_RANGE: RangeInclusive<u64> = 1..=HISTORY_LIMIT_MAX;
+
+pub(crate) fn history_range(
+    after: Option<Position>,
+    before: Option<Position>,
+) -> Result<HistoryRange, FieldError> {
+    match (after, before) {
+        (Some(_), Some(_)) => {
+            Err(FieldError::Exclusive { key: Key::After.as_str(), other: Key::Before.as_str() })
+        }
+        (Some(after), None) => Ok(HistoryRange::After(after)),
+        (None, Some(before)) => Ok(HistoryRange::Before(before)),
+        (None, None) => Ok(HistoryRange::Newest),
+    }
 }
 
 fn authenticate(fields: &Fields<'_>) -> Result<Authenticate, FieldError> {

@@ -1,6 +1,8 @@
 //! `publish` out of its fields, for commands as for entries of a batch, and what its message takes along.
 //! Whether it may be published is not looked at here.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -11,6 +13,9 @@ use super::session_id;
 use crate::command::{EXCLUDE_MAX, Publish, PublishOptions};
 use crate::message::{Meta, Payload};
 use crate::position::OFFSET_LIMIT;
+
+/// How long a message may be worth having, in milliseconds.
+pub(crate) const TTL_MS_RANGE: RangeInclusive<u64> = 1..=OFFSET_LIMIT - 1;
 
 pub(crate) fn publish(fields: &Fields<'_>) -> Result<Publish, FieldError> {
     if fields.get(Key::ReplyTo).is_some() {
@@ -23,7 +28,7 @@ fn options(fields: &Fields<'_>) -> Result<Option<Box<PublishOptions>>, FieldErro
     let options = PublishOptions {
         key: fields.optional(Key::Name, Fields::name)?,
         meta: fields.optional(Key::Meta, meta)?,
-        ttl: fields.millis(Key::TtlMs, 1..=OFFSET_LIMIT - 1)?,
+        ttl: fields.millis(Key::TtlMs, TTL_MS_RANGE)?,
         dedup: fields.optional(Key::Dedup, Fields::name)?,
         if_offset: fields.optional(Key::IfOffset, Fields::count)?,
         exclude: fields.optional(Key::Exclude, sessions)?.unwrap_or_default(),

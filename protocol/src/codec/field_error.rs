@@ -10,6 +10,7 @@ use crate::command::{
     TOPICS_PER_COMMAND_MAX,
 };
 use crate::message::MetaError;
+use crate::position::PositionError;
 use crate::topic::TopicError;
 
 /// The most characters of a peer's text that an error repeats.
@@ -43,6 +44,12 @@ pub(crate) enum FieldError {
     Exclusive { key: &'static str, other: &'static str },
     #[error("field \"{key}\" must be {expected}, got {got}")]
     WrongType { key: &'static str, expected: &'static str, got: &'static str },
+    #[error("field \"{key}\" must be an integer, got {quoted}")]
+    NotAnInteger { key: &'static str, quoted: String },
+    #[error("field \"{key}\": {PositionError}, got {quoted}")]
+    NotAPosition { key: &'static str, quoted: String },
+    #[error("field \"{key}\" goes with \"{other}\" only")]
+    Alone { key: &'static str, other: &'static str },
     #[error("field \"{key}\" must hold strings, got {got}")]
     WrongItem { key: &'static str, got: &'static str },
     #[error("field \"{key}\" must hold 1 to {TOPICS_PER_COMMAND_MAX} entries, got {got}")]
@@ -132,6 +139,14 @@ impl FieldError {
 
     pub(crate) fn not_a_reply_to(text: &str) -> Self {
         Self::NotAReplyTo { quoted: quote(text) }
+    }
+
+    pub(crate) fn not_an_integer(key: &'static str, text: &str) -> Self {
+        Self::NotAnInteger { key, quoted: quote(text) }
+    }
+
+    pub(crate) fn not_a_position(key: &'static str, text: &str) -> Self {
+        Self::NotAPosition { key, quoted: quote(text) }
     }
 
     pub(crate) fn not_an_epoch(text: &str) -> Self {

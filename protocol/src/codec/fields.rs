@@ -205,10 +205,7 @@ impl<'a> Fields<'a> {
     /// A number that counts something: from 0, and smaller than 2^53 as every number on the wire.
     pub(crate) fn count(&self, key: Key) -> Result<u64, FieldError> {
         match self.require(key)?.value() {
-            Value::Integer(number) => match u64::try_from(number) {
-                Ok(count) if count < OFFSET_LIMIT => Ok(count),
-                _ => Err(FieldError::NotACount { key: key.as_str(), got: number }),
-            },
+            Value::Integer(number) => count(key.as_str(), number),
             other => Err(wrong(key, "an integer", &other)),
         }
     }
@@ -219,13 +216,9 @@ impl<'a> Fields<'a> {
         key: Key,
         range: RangeInclusive<u64>,
     ) -> Result<Option<u64>, FieldError> {
-        let (min, max) = range.into_inner();
         match self.get(key).map(Raw::value) {
             None => Ok(None),
-            Some(Value::Integer(got)) => match u64::try_from(got) {
-                Ok(count) if (min..=max).contains(&count) => Ok(Some(count)),
-                _ => Err(FieldError::OutOfRange { key: key.as_str(), min, max, got }),
-            },
+            Some(Value::Integer(got)) => within(key.as_str(), got, range).map(Some),
             Some(other) => Err(wrong(key, "an integer", &other)),
         }
     }
@@ -312,6 +305,34 @@ impl<'a> Fields<'a> {
                 other => Err(wrong(Key::Topics, "an array", &other)),
             },
         }
+    }
+}
+
+/// A number that counts something, from wherever it was read.
+pub(crate) fn count(key: &'static str, got: i128) -> Result<u64, FieldError> {
+    match u64::try_from(got) {
+        Ok(count) if count < OFFSET_LIMIT => Ok(count),
+        _ => Err(FieldError::NotACount { key, got }),
+    }
+}
+
+/// A number within these limits, from wherever it was read.
+pub(crate) fn within(key: &'static str, got: i128, range: RangeInclusive<u64>) -> Result<u64, FieldError> {
+    let (min, max) = range.into_inner();
+    match u64::try_from(got) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(FieldError::OutOfRange { key, min, max, got }),
+    }
+}
+
+/// A name, from wherever it was read.
+pub(crate) fn name(key: &'static str, name: &str) -> Result<Box<str>, FieldError> {
+    if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Err(FieldError::NameLength { key, len: name.len() });
+    }
+    match name.char_indices().find(|(_, character)| character.is_control()) {
+        Some((at, character)) => Err(FieldError::NameControl { key, character, at }),
+        None => Ok(name.into()),
     }
 }
 

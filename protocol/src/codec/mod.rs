@@ -13,6 +13,7 @@ mod fields;
 pub(crate) mod json;
 mod map_writer;
 pub(crate) mod msgpack;
+pub mod query;
 mod raw;
 mod session_id;
 pub mod syntax;

@@ -1,34 +1,17 @@
-//! The HTTP side of the hub: publishing, one message or a batch, and health. The same topics and limits as on WebSockets.
+//! Publishing over HTTP: one message, or a batch of them.
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, guard, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use percent_encoding::percent_decode_str;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::command::{Publish, PublishOptions};
 use topichub_protocol::message::Payload;
-use topichub_protocol::topic::Topic;
 
-use super::problem::Problem;
+use super::representation::content_type;
+use super::request::{Place, query_of, topic_of};
 use crate::embed::{Hub, PublishError};
-
-/// Adds the HTTP API to an `App`.
-pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
-    let (publish_hub, batch_hub) = (hub.clone(), hub.clone());
-    app.service(
-        web::resource("/topics/{topic}")
-            .route(web::post().to(move |request, body| publish(publish_hub.clone(), request, body)))
-            .default_service(web::to(only_post)),
-    );
-    app.service(
-        web::resource("/publish")
-            .route(web::post().to(move |request, body| publish_batch(batch_hub.clone(), request, body)))
-            .default_service(web::to(only_post)),
-    );
-    let health = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
-    app.route("/healthz", health.to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
-}
+use crate::transport::problem::Problem;
 
 /// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
 async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
@@ -68,29 +51,38 @@ impl Form {
     }
 }
 
-/// `POST /topics/{topic}`: the body is the data.
-async fn publish(hub: Hub, request: HttpRequest, body: web::Payload) -> Result<HttpResponse, Problem> {
+/// `POST /topics/{topic}`: the body is the data, the query says what a command could say beside it.
+pub(super) async fn publish(
+    hub: Hub,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = read(&hub, body, hub.settings().message_bytes_max).await?;
-    let topic = topic_of(&request)?;
+    let topic = topic_of(&request, Place::Last)?;
+    let options = query_of(&request)?.publish_options()?;
     let payload = match Form::of(&request) {
         Form::Encoded(Codec::Json) => Payload::from_json(body),
         Form::Encoded(Codec::MsgPack) => Payload::from_msgpack(body),
         Form::Bytes => Ok(Payload::from_binary(body)),
     };
     let payload = payload.map_err(PublishError::from)?;
-    let published = hub.publish_with(topic, payload, PublishOptions::default()).await?;
+    let published = hub.publish_with(topic, payload, options).await?;
     let mut out = Vec::new();
     Codec::Json.encode_published(&published, &mut out);
-    Ok(HttpResponse::Ok().content_type("application/json").body(out))
+    Ok(HttpResponse::Ok().content_type(content_type(Codec::Json)).body(out))
 }
 
 /// `POST /publish`: a batch, answered entry by entry in the form in which it came.
-async fn publish_batch(hub: Hub, request: HttpRequest, body: web::Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn publish_batch(
+    hub: Hub,
+    request: HttpRequest,
+    body: web::Payload,
+) -> Result<HttpResponse, Problem> {
     let body = read(&hub, body, hub.settings().batch_bytes_max).await?;
     let Form::Encoded(codec) = Form::of(&request) else {
         return Err(Problem::bad_request("a batch is application/json or application/msgpack"));
     };
-    let batch = codec.decode_batch(&body).map_err(|error| Problem::new(error.code, error.message))?;
+    let batch = codec.decode_batch(&body)?;
     let mut answers = Vec::with_capacity(batch.len());
     for entry in batch {
         let answer = match entry {
@@ -105,21 +97,5 @@ async fn publish_batch(hub: Hub, request: HttpRequest, body: web::Payload) -> Re
     }
     let mut out = Vec::new();
     codec.encode_batch(&answers, &mut out);
-    let content_type = if codec.is_text() { "application/json" } else { "application/msgpack" };
-    Ok(HttpResponse::Ok().content_type(content_type).body(out))
-}
-
-/// The topic in the path, whatever of it is percent-encoded.
-fn topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
-    let invalid = |detail: String| Problem::new(ErrorCode::InvalidTopic, detail);
-    // As it was sent: the router would put replacement characters for what is not UTF-8.
-    let text = request.uri().path().rsplit('/').next().unwrap_or_default();
-    let text =
-        percent_decode_str(text).decode_utf8().map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
-    let shown: String = text.chars().take(64).collect();
-    Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
-}
-
-async fn only_post() -> Result<HttpResponse, Problem> {
-    Err(Problem::only_post())
+    Ok(HttpResponse::Ok().content_type(content_type(codec)).body(out))
 }

@@ -1,0 +1,54 @@
+//! `GET /topics/{topic}/messages`: a page of what was published, and waiting for more of it.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse};
+use topichub_protocol::command::{History, HistoryRange};
+use topichub_protocol::reply::HistoryPage;
+
+use super::representation::{codec_of, show};
+use super::request::{query_of, visible_topic_of};
+use crate::embed::Hub;
+use crate::transport::problem::Problem;
+
+pub(super) async fn messages(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let topic = visible_topic_of(&request)?;
+    let query = query_of(&request)?.history()?;
+    let history = History { topic, range: query.range, limit: query.limit };
+    let page = look(&hub, history, query.wait).await?;
+    let codec = codec_of(&request);
+    Ok(show(&request, codec, &state(&page), |out| codec.encode_history(&page, out)))
+}
+
+/// A page; if nothing is behind the position asked for, the first page there is within `wait`.
+async fn look(hub: &Hub, history: History, wait: Duration) -> Result<HistoryPage, Problem> {
+    let page = hub.history(history.clone()).await?;
+    if wait.is_zero() || !is_awaited(&page, &history) {
+        return Ok(page);
+    }
+    // What is published between this look and the next one must not be missed: so the ear comes before the eye.
+    let mut subscription = hub.subscribe(history.topic.as_str()).await?;
+    let page = hub.history(history.clone()).await?;
+    if !is_awaited(&page, &history) {
+        return Ok(page);
+    }
+    match tokio::time::timeout(wait, subscription.next()).await {
+        Ok(_) => Ok(hub.history(history).await?),
+        Err(_) => Ok(page),
+    }
+}
+
+/// Whether nothing has been published since, not even what is forgotten again.
+fn is_awaited(page: &HistoryPage, history: &History) -> bool {
+    HistoryRange::After(page.position) == history.range
+}
+
+/// Another one whenever the page of the same address is: messages do not change, and what is no longer among them
+/// never comes back.
+fn state(page: &HistoryPage) -> String {
+    let first = page.messages.first().map_or(0, |message| message.position.offset);
+    let last = page.messages.last().map_or(0, |message| message.position.offset);
+    let (position, count) = (page.position, page.messages.len());
+    let (recovered, more) = (u8::from(page.recovered), u8::from(page.more));
+    format!("{position}.{first}-{last}.{count}.{recovered}{more}")
+}

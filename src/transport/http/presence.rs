@@ -1,0 +1,24 @@
+//! `GET /topics/{topic}/presence`: who is on a topic.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::representation::{codec_of, show};
+use super::request::visible_topic_of;
+use crate::embed::Hub;
+use crate::transport::problem::Problem;
+
+/// Seeded, so that nobody can come and go in such a way that the answer seems to be the same.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+pub(super) async fn presence(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let topic = visible_topic_of(&request)?;
+    let presence = hub.presence(topic).await?;
+    let codec = codec_of(&request);
+    let mut body = Vec::new();
+    codec.encode_presence(&presence, &mut body);
+    let state = format!("{:x}", HASHER.hash_one(&body));
+    Ok(show(&request, codec, &state, |out| *out = body))
+}
