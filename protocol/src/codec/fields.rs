@@ -325,23 +325,12 @@ pub(crate) fn within(key: &'static str, got: i128, range: RangeInclusive<u64>) -
     }
 }
 
-/// A name, from wherever it was read.
-pub(crate) fn name(key: &'static str, name: &str) -> Result<Box<str>, FieldError> {
-    if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
-        return Err(FieldError::NameLength { key, len: name.len() });
-    }
-    match name.char_indices().find(|(_, character)| character.is_control()) {
-        Some((at, character)) => Err(FieldError::NameControl { key, character, at }),
-        None => Ok(name.into()),
-    }
-}
-
 /// The error of a field that holds the wrong type of value.
 pub(crate) fn wrong(key: Key, expected: &'static str, got: &Value<'_>) -> FieldError {
     FieldError::WrongType { key: key.as_str(), expected, got: got.kind() }
 }
 
-/// A text as a name: 1 to 128 bytes without control characters.
+/// A text as a name, from wherever it was read: 1 to 128 bytes without control characters.
 pub(crate) fn name(key: &'static str, text: &str) -> Result<Box<str>, FieldError> {
     if !(1..=NAME_BYTES_MAX).contains(&text.len()) {
         return Err(FieldError::NameLength { key, len: text.len() });

@@ -77,15 +77,6 @@ impl DecodeError {
     }
 }
 
-/// Takes a text that came outside of a command, such as in a query, as the name under this key: `key`, `dedup`, `group`
-/// and `user` are 1 to 128 bytes of UTF-8 without control characters.
-///
-/// # Errors
-/// `bad_request`, in the words that a command with such a name is answered with.
-pub fn name(key: &'static str, text: &str) -> Result<Box<str>, CommandError> {
-    fields::name(key, text).map_err(CommandError::from)
-}
-
 impl Codec {
     /// The subprotocols this server speaks, the default first.
     pub const SUBPROTOCOLS: [&str; 2] = [Self::Json.subprotocol(), Self::MsgPack.subprotocol()];
