@@ -35,8 +35,8 @@ def test_a_json_body_is_the_data(server: Server, connect: Connect, topic: str, c
     headers = {"content-type": content_type} if content_type else {}
     answer = server.request("POST", f"/topics/{topic}", '{"home":3}', headers)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.json.keys() == {"topic", "epoch", "offset"}
-    assert (answer.json["topic"], answer.json["offset"]) == (topic, 1)
+    assert answer.json.keys() == {"topic", "epoch", "offset", "subscribers"}
+    assert (answer.json["topic"], answer.json["offset"], answer.json["subscribers"]) == (topic, 1, 2)
     assert json_reader.push()["data"] == {"home": 3}
     assert msgpack_reader.push()["data"] == {"home": 3}
 

@@ -78,6 +78,8 @@ def outcomes(command: Map) -> set[str]:
     """What the server may answer. What `if_offset` and `dedup` lead to depends on what was published before."""
     if command.get("topic", "").startswith("$sys"):
         return {"forbidden"}
+    if {"after", "before"} & command.keys():
+        return {"unrecoverable"}  # the epoch is the vector's, not the server's
     expected = {OUTCOMES[command["op"]]}
     return expected | {"conflict"} if {"if_offset", "dedup"} & command.keys() else expected
 
