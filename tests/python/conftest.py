@@ -9,7 +9,7 @@ import pytest
 
 from peer import JSON, MSGPACK, Peer
 from raw import RawPeer
-from server import Server
+from server import Rule, Server
 
 StartServer: TypeAlias = Callable[..., Server]
 Connect: TypeAlias = Callable[..., Peer]
@@ -20,13 +20,13 @@ _NUMBERS = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Starts servers with limits of their own; those with the same limits are one."""
-    running: dict[tuple[tuple[str, object], ...], Server] = {}
+    """Starts servers with limits and rules of their own; those with the same are one."""
+    running: dict[tuple[object, ...], Server] = {}
 
-    def start(**limits: str | int | bool) -> Server:
-        key = tuple(sorted(limits.items()))
+    def start(*rules: Rule, **limits: str | int | bool) -> Server:
+        key = (rules, *sorted(limits.items()))
         if key not in running:
-            running[key] = Server(tmp_path_factory.mktemp("server"), limits)
+            running[key] = Server(tmp_path_factory.mktemp("server"), limits, rules)
         return running[key]
 
     yield start
@@ -53,6 +53,14 @@ def server(start_server: StartServer) -> Iterator[Server]:
 
 
 @pytest.fixture
+def archive(start_server: StartServer) -> Iterator[Server]:
+    """A server that remembers 10,000 messages of each topic, but of those under `brief` the last five."""
+    server = start_server(Rule("brief.>", messages=5), Rule(">", messages=10_000))
+    yield server
+    server.assert_sound()
+
+
+@pytest.fixture
 def topic() -> str:
     """A topic nobody else uses."""
     return f"story.{next(_NUMBERS)}"
@@ -68,6 +76,13 @@ def connect(server: Server) -> Iterator[Connect]:
     """Connects peers to the default server, and closes them in the end."""
     with ExitStack() as stack:
         yield lambda subprotocol=JSON, **options: stack.enter_context(Peer(server, subprotocol, **options))
+
+
+@pytest.fixture
+def visit(archive: Server) -> Iterator[Connect]:
+    """Connects peers to the server that remembers, and closes them in the end."""
+    with ExitStack() as stack:
+        yield lambda subprotocol=JSON, **options: stack.enter_context(Peer(archive, subprotocol, **options))
 
 
 @pytest.fixture

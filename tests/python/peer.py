@@ -51,6 +51,10 @@ class Peer:
     ) -> None:
         self._connection.__exit__(kind, error, trace)
 
+    def leave(self) -> None:
+        """Closes the connection as one should."""
+        self.socket.close()
+
     def encode(self, command: Any) -> str | bytes:
         if self.text:
             return json.dumps(command, ensure_ascii=False)
@@ -111,10 +115,14 @@ class Peer:
         assert reply["op"] == "subscribed", reply
         return reply
 
-    def publish(self, topic: str, data: Any) -> Map:
-        reply = self.ask("publish", topic=topic, data=data)
+    def publish(self, topic: str, data: Any, **options: Any) -> Map:
+        reply = self.ask("publish", topic=topic, data=data, **options)
         assert reply["op"] == "published", reply
         return reply
+
+    def pushes(self, count: int) -> list[Map]:
+        """The next pushes, whatever they say, in the order in which they came."""
+        return [self._next(lambda said: "id" not in said) for _ in range(count)]
 
     def kept(self) -> list[Map]:
         """All that was said before this moment and not waited for: the server has carried out every earlier command."""

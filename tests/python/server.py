@@ -7,7 +7,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -55,14 +55,30 @@ class Answer:
         return document
 
 
-class Server:
-    """A running server. `limits` go into the table of that name of its configuration file."""
+@dataclass(frozen=True)
+class Rule:
+    """What is remembered of the topics of a pattern: so many messages, and bytes of payloads."""
 
-    def __init__(self, directory: Path, limits: Mapping[str, str | int | bool] | None = None) -> None:
+    pattern: str
+    messages: int
+    bytes: int = 64 << 20
+
+    def lines(self) -> list[str]:
+        history = f"{{ messages = {self.messages}, bytes = {self.bytes} }}"
+        return ["[[topics]]", f"pattern = {json.dumps(self.pattern)}", f"history = {history}"]
+
+
+class Server:
+    """A running server. `limits` and `rules` go into the tables of its configuration file."""
+
+    def __init__(
+        self, directory: Path, limits: Mapping[str, str | int | bool] | None = None, rules: Sequence[Rule] = ()
+    ) -> None:
         command = [str(binary()), "serve", "--listen", "127.0.0.1:0"]
-        if limits:
+        if limits or rules:
             config = directory / "topichub.toml"
-            lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in limits.items())]
+            lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in (limits or {}).items())]
+            lines += [line for rule in rules for line in rule.lines()]
             config.write_text("\n".join(lines) + "\n")
             command += ["--config", str(config)]
         self.log: list[str] = []
