@@ -4,10 +4,9 @@ import asyncio
 import json
 import random
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgpack
-import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -15,7 +14,7 @@ from conftest import Connect
 from peer import JSON, MSGPACK, Map
 from server import DEADLINE, Server
 
-MESSAGES = 3_000
+MESSAGES = 2_000
 VISITORS = 50
 
 
@@ -29,7 +28,6 @@ class Visitor:
     number: int
     seen: int = 0
     visits: int = 0
-    failures: list[str] = field(default_factory=list)
 
     @property
     def subprotocol(self) -> str:
@@ -39,7 +37,8 @@ class Visitor:
         """Every other one subscribes by a pattern, to which the positions of all topics belong."""
         position = {"epoch": self.epoch, "offset": self.seen}
         by_pattern = self.number % 4 >= 2
-        topic, after = (f"{self.topic}.*", {f"{self.topic}.count": position}) if by_pattern else (f"{self.topic}.count", position)
+        count = f"{self.topic}.count"
+        topic, after = (f"{self.topic}.*", {count: position}) if by_pattern else (count, position)
         command = {"op": "subscribe", "id": 1, "topic": topic, "replay": {"after": after}}
         packed = json.dumps(command) if self.subprotocol == JSON else msgpack.packb(command)
         assert isinstance(packed, (str, bytes))
@@ -55,7 +54,7 @@ class Visitor:
         self.visits += 1
         names = [Subprotocol(self.subprotocol)]
         # With a limit to its queue this client would stop reading, and not see the close frame behind it.
-        options: Map = {"max_queue": None, "ping_interval": None, "proxy": None}
+        options: Map = {"compression": None, "max_queue": None, "ping_interval": None, "proxy": None}
         async with connect(self.server.websocket_url, subprotocols=names, **options) as socket:
             await self.read(socket)
             await socket.send(self.command())
@@ -69,18 +68,17 @@ class Visitor:
 
     async def stay(self, chance: random.Random) -> None:
         while self.seen < MESSAGES:
-            await self.visit(min(chance.randint(1, 400), MESSAGES - self.seen))
+            await self.visit(min(chance.randint(1, 600), MESSAGES - self.seen))
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server, visit: Connect, topic: str, seed: int) -> None:
+def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server, visit: Connect, topic: str) -> None:
     writer = visit()
     epoch = writer.subscribe(f"{topic}.count")["epoch"]
     assert writer.ask("unsubscribe", topic=f"{topic}.count")["op"] == "unsubscribed"
     visitors = [Visitor(archive, topic, epoch, number) for number in range(VISITORS)]
 
     async def all_stay() -> None:
-        await asyncio.gather(*(visitor.stay(random.Random(seed + visitor.number)) for visitor in visitors))
+        await asyncio.gather(*(visitor.stay(random.Random(visitor.number)) for visitor in visitors))
 
     def count() -> None:
         for number in range(1, MESSAGES + 1):
@@ -93,4 +91,4 @@ def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server
     finally:
         counting.join()
     assert all(visitor.seen == MESSAGES for visitor in visitors)
-    assert sum(visitor.visits for visitor in visitors) > 5 * VISITORS
+    assert sum(visitor.visits for visitor in visitors) > 3 * VISITORS

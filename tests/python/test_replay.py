@@ -155,7 +155,11 @@ def test_an_empty_map_of_positions_brings_all_there_is(visit: Connect, topic: st
         fill(writer, f"{topic}.{name}", 2)
     names = [f"{topic}.a", f"{topic}.b", f"{topic}.c"]
     subscribed = reader.ask("subscribe", topics=names, replay={"after": {}})
-    assert [(entry["replayed"], entry["recovered"]) for entry in subscribed["topics"]] == [(2, True), (2, True), (0, True)]
+    assert [(entry["replayed"], entry["recovered"]) for entry in subscribed["topics"]] == [
+        (2, True),
+        (2, True),
+        (0, True),
+    ]
     assert by_topic(reader.pushes(4)) == {names[0]: [1, 2], names[1]: [1, 2]}
 
 
