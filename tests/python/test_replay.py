@@ -184,9 +184,9 @@ def test_a_replay_larger_than_any_outbox_waits_for_its_reader(
     """20 MB that nothing makes shorter, where 1 MiB may wait."""
     sums = []
     for _ in range(0, LARGE, 100):
-        data = [os.urandom(4096) for _ in range(100)]
-        sums += [zlib.crc32(one) for one in data]
-        batch = msgpack.packb([{"topic": topic, "data": one} for one in data])
+        some = [os.urandom(4096) for _ in range(100)]
+        sums += [zlib.crc32(one) for one in some]
+        batch = msgpack.packb([{"topic": topic, "data": one} for one in some])
         assert archive.request("POST", "/publish", batch, {"content-type": "application/msgpack"}).status == 200
 
     writer, healthy, reader = visit(), visit(), visit(subprotocol, max_queue=1)
