@@ -67,10 +67,12 @@ def test_a_rate_can_be_taken_off_and_put_on(connect: Connect, topic: str, subpro
     reader.subscribe(topic, max_rate=0.1)
     for _ in range(20):
         writer.publish(topic, "skipped, all but the first and the last")
+    assert [said["offset"] for said in reader.kept()] == [1]
     reader.subscribe(topic)
+    assert up_to(reader, 20) == [20]
     for _ in range(20):
         writer.publish(topic, "all of them")
-    assert up_to(reader, 40) == [1, 20, *range(21, 41)]
+    assert up_to(reader, 40) == list(range(21, 41))
 
     reader.subscribe(topic, max_rate=0.1)
     for _ in range(20):
