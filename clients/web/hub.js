@@ -2,13 +2,14 @@
  * A TopicHub connection in the browser, on nothing but the browser's own WebSocket.
  *
  *     const hub = new Hub();
- *     hub.subscribe("ticker.>", ({ topic, data }) => console.log(topic, data));
+ *     hub.subscribe("ticker.>", ({ topic, data }) => console.log(topic, data), { replay: { last: 1 } });
  *     await hub.publish("chat.lobby", { text: "hello" });
  *
- * How it works, in four sentences. We connect and offer one subprotocol: it decides how maps are written (JSON text or
+ * How it works, in five sentences. We connect and offer one subprotocol: it decides how maps are written (JSON text or
  * MessagePack bytes), the maps are the same. A command carries an `id`, and the one reply that bears this `id` settles its
  * promise. Everything else is a push: `message` goes to the subscriptions that match its topic. When the connection
- * ends, the close code says whether to come back, and after coming back we subscribe again.
+ * ends, the close code says whether to come back, and when. We remember the position of each topic, so after coming back we
+ * subscribe to all that is `after` it, and know whether anything is missing.
  */
 
 const CODECS = {
@@ -22,20 +23,25 @@ const CODECS = {
 const PONG_TIMEOUT_MS = 8_000;
 const BACKOFF_MAX_MS = 30_000;
 const STABLE_AFTER_MS = 10_000; // a connection that lived this long starts the back-off afresh
+const AFTER_TOPICS_MAX = 500; // positions in one command, which must stay under the server's limit for messages
 
 /**
- * Events: `state` whenever `hub.state` changes, `trouble` (detail: Error) when a subscription fails or the server
- * complains about something that nobody waits for.
+ * Events: `state` whenever `hub.state` changes; `resumed` (detail: `{ messages, missed }`) when all is caught up after a
+ * reconnect, where `missed` is a number, or null if nobody can know it; `gap` and `presence` (detail: the push); `trouble`
+ * (detail: Error) when a subscription fails or the server complains about something that nobody waits for.
  */
 export class Hub extends EventTarget {
   /** `{ name: "connecting" | "open" | "waiting" | "closed", code?, reason?, retryMs? }` */
   state = { name: "closed" };
-  /** Messages received so far, over all connections. */
-  received = 0;
+  /** What the server calls this connection. */
+  session = "";
 
   #socket = null;
   #codec = null;
+  #user = null;
   #subscriptions = new Set();
+  #positions = new Map(); // topic -> { epoch, offset }: everything up to there has come, or was announced as a gap
+  #resumption = null; // { messages, missed, pending }: what has been caught up, and the subscriptions that have yet to
   #waiting = new Map(); // command id -> { resolve, reject }
   #lastId = 0;
   #attempt = 0;
@@ -49,6 +55,10 @@ export class Hub extends EventTarget {
     super();
     this.url = url;
     this.protocol = protocol in CODECS ? protocol : "pubsub.json";
+    // Browsers may keep a socket that leads nowhere for minutes. Without a network it is given up at once, for resuming
+    // costs little; the back-off goes on meanwhile, because a browser can be wrong about the network (its own machine).
+    addEventListener("offline", () => this.#socket && this.#closed({ code: 1006, reason: "the network is gone" }));
+    addEventListener("online", () => this.state.name === "waiting" && this.open());
     this.open();
   }
 
@@ -80,21 +90,35 @@ export class Hub extends EventTarget {
     return this.open();
   }
 
+  /** Says who we are, to subscriptions made from now on; `null` is nobody, for which it takes a new connection. */
+  authenticate(user) {
+    if (user === this.#user) return;
+    this.#user = user;
+    if (user === null) this.open();
+    else if (this.state.name === "open") this.#introduce();
+  }
+
   /**
-   * Subscribes to a topic or pattern, now and after every reconnect. `onMessage` gets `{ topic, offset, data }`.
-   * Options go to the server as they are, for instance `{ echo: false }`. Returns a function that unsubscribes.
+   * Subscribes to a topic or pattern, now and after every reconnect. `onMessage` gets `{ topic, offset, data, replayed }`, the last
+   * of them true for what was published before. Options go to the server as they are, for instance `{ echo: false }`.
+   * Returns `{ change(options), end() }`, which resolve when the server has agreed.
    */
   subscribe(topic, onMessage, options = {}) {
-    const subscription = { topic, onMessage, options };
+    // `past` is what is to be caught up: null until the server has answered, and again without a connection. `settled`
+    // says that the first replay is over, so that from now on our positions say what is to come.
+    const subscription = { topic, onMessage, options, past: null, settled: false };
     this.#subscriptions.add(subscription);
-    if (this.state.name === "open") this.#resume(subscription);
-    return () => {
-      this.#subscriptions.delete(subscription);
-      if (this.state.name === "open") this.command({ op: "unsubscribe", topic }).catch((error) => this.#trouble(error));
+    if (this.state.name === "open") this.#ask(subscription);
+    return {
+      change: async (changed) => {
+        subscription.options = { ...changed, replay: options.replay };
+        if (this.state.name === "open") await this.command({ op: "subscribe", topic, ...changed, replay: undefined });
+      },
+      end: () => this.#end(subscription),
     };
   }
 
-  /** Resolves with the `published` reply: `{ topic, epoch, offset }`. */
+  /** Resolves with the `published` reply: `{ topic, epoch, offset, subscribers }`. */
   publish(topic, data) {
     return this.command({ op: "publish", topic, data });
   }
@@ -116,19 +140,24 @@ export class Hub extends EventTarget {
     if (map.id !== undefined && this.#waiting.has(map.id)) {
       const { resolve, reject } = this.#waiting.get(map.id);
       this.#waiting.delete(map.id);
-      return map.op === "error" ? reject(new Error(`${map.code}: ${map.message}`)) : resolve(map);
+      return map.op === "error" ? reject(Object.assign(new Error(`${map.code}: ${map.message}`), { code: map.code })) : resolve(map);
     }
     switch (map.op) {
       case "welcome":
         this.#pingMs = map.ping_ms || this.#pingMs;
         this.#openedAt = Date.now();
+        this.session = map.session;
         this.#setState({ name: "open" });
-        for (const subscription of this.#subscriptions) this.#resume(subscription);
+        this.#welcome();
         break;
       case "message":
-        this.received += 1;
-        if ("data_base64" in map) map.data = Uint8Array.from(atob(map.data_base64), (char) => char.charCodeAt(0));
-        for (const { topic, onMessage } of this.#subscriptions) if (matches(topic, map.topic)) onMessage(map);
+        this.#message(map);
+        break;
+      case "gap":
+        this.#gap(map);
+        break;
+      case "presence":
+        this.dispatchEvent(new CustomEvent("presence", { detail: map }));
         break;
       case "goodbye":
         this.#goodbye = map; // the close follows
@@ -140,9 +169,134 @@ export class Hub extends EventTarget {
     }
   }
 
-  #resume({ topic, options }) {
-    this.command({ op: "subscribe", topic, ...options }).catch((error) => this.#trouble(error));
+  // --- Subscriptions and where they are
+
+  #welcome() {
+    if (this.#user !== null) this.#introduce();
+    const pending = new Set([...this.#subscriptions].filter(({ settled }) => settled));
+    this.#resumption = pending.size ? { messages: 0, missed: 0, ...this.#resumption, pending } : null;
+    for (const subscription of this.#subscriptions) this.#ask(subscription);
   }
+
+  #introduce() {
+    this.command({ op: "authenticate", user: this.#user }).catch((error) => this.#trouble(error));
+  }
+
+  /** Subscribes: the first time as it was said, later to all that has come since. */
+  async #ask(subscription) {
+    const { topic, options, settled } = subscription;
+    const first = options.replay ?? { last: 0 }; // even nothing of the past, so that the answer says where we are
+    const replay = options.group ? undefined : settled ? { after: this.#positionsOf(topic) } : first;
+    try {
+      const command = { op: "subscribe", topic, ...options };
+      // A pattern can match too many topics for a replay; then there is only the present.
+      const presentOnly = (error) => {
+        if (error.code !== "limit_reached" || !replay) throw error;
+        if (this.#resumption) this.#resumption.missed = null;
+        return this.command({ ...command, replay: undefined });
+      };
+      this.#begin(subscription, await this.command({ ...command, replay }).catch(presentOnly));
+    } catch (error) {
+      if (this.state.name !== "open") return; // we shall ask again
+      if (this.#resumption) this.#resumption.missed = null;
+      this.#resumed(subscription);
+      this.#trouble(error);
+    }
+  }
+
+  #positionsOf(pattern) {
+    const known = [...this.#positions].filter(([topic]) => matches(pattern, topic));
+    return Object.fromEntries(known.slice(-AFTER_TOPICS_MAX)); // the others come as a whole, and what we know of them is passed over
+  }
+
+  /** The server has answered: what it replays follows, then what is new. */
+  #begin(subscription, { topic, epoch, offset, positions, replayed = 0, recovered = true }) {
+    const ends = new Map(Object.entries(positions ?? (epoch ? { [topic]: { epoch, offset } } : {})));
+    const past = { ends, left: replayed, recovered, gaps: false, anew: false, over: false, placed: Boolean(positions ?? epoch) };
+    for (const [name, end] of ends) {
+      const known = this.#positions.get(name);
+      if (known?.epoch === end.epoch && known.offset <= end.offset) continue;
+      past.anew ||= known !== undefined; // what we have of it is of another log
+      this.#reach(name, end.epoch, 0);
+    }
+    subscription.past = past;
+    this.#settle(subscription);
+  }
+
+  #message(map) {
+    const { topic, offset } = map;
+    const known = this.#positions.get(topic);
+    const epoch = map.epoch ?? known?.epoch;
+    const takers = [...this.#subscriptions].filter((subscription) => subscription.past && matches(subscription.topic, topic));
+    if (!takers.length || (epoch === known?.epoch && offset <= known?.offset)) return; // of a replay that has begun anew
+    if (epoch) this.#reach(topic, epoch, offset);
+    if ("data_base64" in map) map.data = Uint8Array.from(atob(map.data_base64), (char) => char.charCodeAt(0));
+    for (const subscription of takers) {
+      const end = subscription.past.ends.get(topic);
+      const replayed = end?.epoch === epoch && offset <= end.offset;
+      subscription.onMessage({ ...map, replayed });
+      if (replayed && subscription.past) subscription.past.left -= 1; // without a past it has just been ended
+      if (replayed && this.#resumption?.pending.has(subscription)) this.#resumption.messages += 1;
+      this.#settle(subscription);
+    }
+  }
+
+  #gap(map) {
+    const { topic, epoch, from, to } = map;
+    this.#reach(topic, epoch, to);
+    for (const subscription of this.#subscriptions) {
+      if (!subscription.past || !matches(subscription.topic, topic)) continue;
+      subscription.past.gaps = true;
+      if (subscription.past.recovered) subscription.past.left -= to - from + 1; // they were to come, and no longer are
+      this.#settle(subscription);
+    }
+    if (this.#resumption?.missed != null) this.#resumption.missed += to - from + 1;
+    this.dispatchEvent(new CustomEvent("gap", { detail: map }));
+  }
+
+  #reach(topic, epoch, offset) {
+    this.#positions.delete(topic); // the latest stands last
+    this.#positions.set(topic, { epoch, offset });
+  }
+
+  /**
+   * Looks whether the past of a subscription is over: when as many messages have come as were announced, or when every topic
+   * is where it stood. A position that was not honoured brings gaps too, so then the number alone says nothing.
+   */
+  #settle(subscription) {
+    const { past } = subscription;
+    if (!past || past.over) return;
+    const open = [...past.ends].filter(([topic, { epoch, offset }]) => {
+      const known = this.#positions.get(topic);
+      return known?.epoch === epoch && known.offset < offset;
+    });
+    if (open.length && (past.left > 0 || !(past.recovered || past.anew))) return;
+    for (const [topic, { epoch, offset }] of open) this.#reach(topic, epoch, offset);
+    past.over = true;
+    subscription.settled = past.placed;
+    this.#resumed(subscription);
+  }
+
+  #resumed(subscription) {
+    const resumption = this.#resumption;
+    if (!resumption?.pending.delete(subscription)) return;
+    const { recovered, gaps, anew } = subscription.past ?? { recovered: true };
+    if (!recovered && (anew || !gaps)) resumption.missed = null; // of a log that has ended nobody knows how long it was
+    if (resumption.pending.size) return;
+    this.#resumption = null;
+    this.dispatchEvent(new CustomEvent("resumed", { detail: { messages: resumption.messages, missed: resumption.missed } }));
+  }
+
+  async #end(subscription) {
+    const { topic } = subscription;
+    if (!this.#subscriptions.delete(subscription)) return;
+    this.#resumed(subscription);
+    const wanted = (name) => [...this.#subscriptions].some((other) => matches(other.topic, name));
+    for (const name of this.#positions.keys()) if (!wanted(name)) this.#positions.delete(name);
+    if (this.state.name === "open") await this.command({ op: "unsubscribe", topic }).catch((error) => this.#trouble(error));
+  }
+
+  // --- The connection
 
   /** Nothing heard for a while: ask. Still nothing: the connection is dead, whatever the browser believes. */
   #listen() {
@@ -174,6 +328,7 @@ export class Hub extends EventTarget {
     this.#socket?.close(1000);
     this.#socket = this.#goodbye = null;
     this.#openedAt = 0;
+    for (const subscription of this.#subscriptions) subscription.past = null;
     for (const { reject } of this.#waiting.values()) reject(new Error("connection lost"));
     this.#waiting.clear();
   }

@@ -1,18 +1,23 @@
 /**
- * What the pages share beyond the connection: the state indicator and the JSON | MessagePack switch in the header, and
- * three small things for the DOM. Text from the network only ever becomes text (`textContent`), never HTML.
+ * What the pages share beyond the connection: the state indicator and the JSON | MessagePack switch in the header, the line
+ * that says what a reconnect has brought, and three small things for the DOM. Text from the network only ever becomes text (`textContent`), never HTML.
  */
 
 import { defaultUrl, Hub } from "./hub.js";
 
-/** Connects, and shows in the header's `#connection` how that goes. `?protocol=pubsub.msgpack` chooses the subprotocol. */
+/**
+ * Connects, and shows in the header's `#connection` how that goes, and below it what a reconnect has brought.
+ * `?protocol=pubsub.msgpack` chooses the subprotocol.
+ */
 export function connect() {
   const hub = new Hub({ protocol: new URLSearchParams(location.search).get("protocol") ?? undefined });
   const state = element("p", { className: "state", role: "status" });
   const choice = (protocol, label) => {
     const radio = element("input", { type: "radio", name: "protocol", value: protocol, checked: hub.protocol === protocol });
     radio.onchange = () => {
-      history.replaceState(null, "", `?protocol=${protocol}`);
+      const address = new URL(location.href);
+      address.searchParams.set("protocol", protocol);
+      history.replaceState(null, "", address);
       hub.use(protocol);
     };
     return element("label", {}, radio, element("span", {}, label));
@@ -20,22 +25,36 @@ export function connect() {
   const legend = element("legend", { className: "unseen" }, "Subprotocol");
   const protocols = element("fieldset", { className: "switch" }, legend, choice("pubsub.json", "JSON"), choice("pubsub.msgpack", "MessagePack"));
   document.querySelector("#connection").append(state, protocols);
+  const notice = element("p", { id: "notice", className: "notice", role: "status" });
+  document.querySelector("main").prepend(notice);
 
   const show = () => {
     const { name, code, reason } = hub.state;
     const why = code ? `${code}${reason ? ` ${reason}` : ""}` : "";
     state.dataset.state = name;
-    state.textContent = { connecting: "connecting", open: "connected", waiting: "reconnecting", closed: "closed" }[name];
+    const waiting = navigator.onLine ? "reconnecting" : "offline";
+    state.textContent = { connecting: "connecting", open: "connected", waiting, closed: "closed" }[name];
     state.title = why;
     if (name === "closed" && why) state.textContent += ` (${why})`;
+    if (name === "waiting") notice.textContent = "";
   };
   hub.addEventListener("state", show);
+  hub.addEventListener("resumed", ({ detail: { messages, missed } }) => {
+    const lost = missed === null ? "some may be missed: the server has begun anew" : `${missed || "none"} missed`;
+    notice.textContent = `resumed, ${count(messages, "message")} caught up, ${lost}`;
+    notice.dataset.whole = missed === 0;
+  });
   hub.addEventListener("trouble", ({ detail }) => {
     state.dataset.state = "trouble";
     state.textContent = detail.message;
   });
   show();
   return hub;
+}
+
+/** `1 message`, `2 messages` */
+export function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
 /** `element("p", { className: "note" }, "text", child)` */

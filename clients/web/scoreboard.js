@@ -1,6 +1,7 @@
 /**
  * How it works: the pattern `sports.>` brings every match, one topic each. A message is a partial state, laid over what
- * the card already knows: `{"home":3}` changes the score of one side and nothing else.
+ * the card already knows: `{"home":3}` changes the score of one side and nothing else. So the last message alone says
+ * little; we ask for the last hundred of each topic, and lay them over each other too.
  */
 
 import { fields } from "./hub.js";
@@ -11,17 +12,20 @@ const KNOWN = ["competition", "minute", "date", "home_team", "home", "away_team"
 
 fillSnippets();
 const cards = new Map(); // topic -> card
-connect().subscribe("sports.>", ({ topic, data }) => {
+const show = ({ topic, data, replayed }) => {
   const card = cards.get(topic) ?? addCard(topic);
-  if (card) update(card, fields(data));
-});
+  if (card) update(card, fields(data), replayed);
+};
+connect().subscribe("sports.>", show, { replay: { last: 100 } });
 
-function update(card, changes) {
+/** What is past is no news: it neither glows nor is announced. */
+function update(card, changes, past) {
   const state = Object.fromEntries(KNOWN.filter((key) => key in changes).map((key) => [key, text(changes[key])]));
   const scored = ["home", "away"].filter((side) => side in state && state[side] !== card.state[side]);
   const known = "home" in card.state || "away" in card.state;
   Object.assign(card.state, state);
   draw(card);
+  if (past) return;
   for (const side of scored) flash(card.nodes[side], "--glow");
   if (scored.length && known) announce(card.state);
 }

@@ -1,32 +1,85 @@
 /**
- * How it works: one pattern brings every price, three topics bring the machine's figures. A message updates a small
- * record and marks its row; the rows are drawn at most once per screen refresh, however fast messages arrive.
+ * How it works: one pattern brings every price, and with it those of the last minute, so that the plots are there at once;
+ * three topics bring the machine's figures, the last first. A message updates a small record and marks its row; the rows are
+ * drawn at most once per screen refresh, however fast messages arrive. The switch subscribes again with other options.
  */
 
 import { fields } from "./hub.js";
-import { connect, element, flash } from "./page.js";
+import { connect, count, element, flash } from "./page.js";
 
-const RECENT = 60; // prices in a plot
+const PLOT_SECONDS = 60;
+const PLOT_POINTS_MAX = 600;
 const ROWS_MAX = 200; // a pattern can match more topics than a page should show
 
+const LAST = { replay: { last: 1 } };
+
 const hub = connect();
-hub.subscribe("ticker.>", ({ topic, data }) => price(topic, fields(data)));
-hub.subscribe("system.cpu", ({ data }) => gauge("cpu", fields(data).percent, (percent) => `${decimal(percent, 1)} %`));
-hub.subscribe("system.memory", ({ data }) => memory(fields(data)));
-hub.subscribe("system.network", ({ data }) => network(fields(data)));
+const prices = hub.subscribe("ticker.>", price, { replay: { seconds: PLOT_SECONDS } });
+hub.subscribe("system.cpu", ({ data }) => gauge("cpu", fields(data).percent, (percent) => `${decimal(percent, 1)} %`), LAST);
+hub.subscribe("system.memory", ({ data }) => memory(fields(data)), LAST);
+hub.subscribe("system.network", ({ data }) => network(fields(data)), LAST);
+
+// --- How much of it: what each choice adds to the command, and what that means
+
+const DELIVERY = {
+  everything: [{}, "Every price."],
+  max_rate: [{ max_rate: 0.5 }, "Of each symbol one price in two seconds, the newest."],
+  latest: [{ slow: "latest" }, "Every price, as long as this page keeps up; else the newest of each symbol."],
+};
+
+document.querySelector("#delivery").onchange = ({ target }) => deliver(target.value);
+tell("everything");
+
+async function deliver(choice) {
+  try {
+    await prices.change(DELIVERY[choice][0]);
+    tell(choice);
+  } catch (error) {
+    document.querySelector("#delivered").textContent = `Not changed: ${error.message}`;
+  }
+}
+
+function tell(choice) {
+  const [options, meaning] = DELIVERY[choice];
+  document.querySelector("#delivered").textContent = meaning;
+  document.querySelector("#command").textContent = JSON.stringify({ op: "subscribe", topic: "ticker.>", ...options });
+}
+
+const WINDOW_MS = 4000;
+let times = []; // when the prices of the last seconds came
+let gaps = 0;
+let withheld = 0;
+
+setInterval(() => {
+  const now = performance.now();
+  times = times.filter((time) => time > now - WINDOW_MS);
+  document.querySelector("#rate").textContent = `${Math.round((1000 * times.length) / Math.min(now, WINDOW_MS))} messages/s`;
+}, 500);
+
+hub.addEventListener("gap", ({ detail: { topic, from, to } }) => {
+  if (!topic.startsWith("ticker.")) return;
+  gaps += 1;
+  withheld += to - from + 1;
+  document.querySelector("#gaps").textContent = `${count(gaps, "gap")}, ${count(withheld, "message")} left out`;
+});
 
 // --- Prices
 
 const rows = new Map(); // topic -> row
 const marked = new Set();
 
-function price(topic, data) {
+function price({ topic, data: published, replayed }) {
+  const data = fields(published);
   const value = Number(data.price);
+  if (!replayed) times.push(performance.now());
   if (data.price == null || !Number.isFinite(value)) return;
   const row = rows.get(topic) ?? addRow(topic);
   if (!row) return;
-  const before = row.recent.at(-1) ?? value;
-  row.recent = [...row.recent, value].slice(-RECENT);
+  const before = row.points.at(-1)?.value ?? value;
+  const time = Date.parse(data.time) || Date.now(); // of those who publish without a time it is the time of arrival
+  row.points.push({ time, value });
+  row.points = row.points.filter((point) => point.time > time - PLOT_SECONDS * 1000).slice(-PLOT_POINTS_MAX);
+  row.news = !replayed;
   row.change = Number.isFinite(data.change) ? data.change : value - before;
   row.symbol = String(data.symbol ?? topic.split(".").at(-1)).slice(0, 20);
   row.date = typeof data.date === "string" ? data.date.slice(0, 30) : "";
@@ -40,23 +93,25 @@ function drawMarked() {
 }
 
 function draw(row) {
-  const value = row.recent.at(-1);
+  const { value } = row.points.at(-1);
   const direction = Math.sign(row.change);
   row.node.dataset.direction = ["down", "same", "up"][direction + 1];
   row.name.textContent = row.symbol;
   row.day.textContent = row.date;
   row.price.textContent = decimal(value, 2);
   row.percent.textContent = `${["▼", "", "▲"][direction + 1]} ${decimal(Math.abs(row.change), 2)}`;
-  row.line.setAttribute("points", plot(row.recent));
-  if (direction) flash(row.price, direction > 0 ? "--up-glow" : "--down-glow");
+  row.line.setAttribute("points", plot(row.points));
+  if (direction && row.news) flash(row.price, direction > 0 ? "--up-glow" : "--down-glow");
 }
 
-/** The points of a polyline in a box of 120 × 32: the newest at the right, lowest to highest over the whole height. */
-function plot(values) {
+/** The points of a polyline in a box of 120 × 32: a minute to the newest at the right, lowest to highest over the whole height. */
+function plot(points) {
+  const values = points.map(({ value }) => value);
   const low = Math.min(...values);
   const range = Math.max(...values) - low || 1;
-  const step = 120 / (RECENT - 1);
-  return values.map((value, i) => `${(120 - (values.length - 1 - i) * step).toFixed(1)},${(30 - ((value - low) / range) * 28).toFixed(1)}`).join(" ");
+  const newest = points.at(-1).time;
+  const x = (time) => 120 - ((newest - time) / (PLOT_SECONDS * 1000)) * 120;
+  return points.map(({ time, value }) => `${x(time).toFixed(1)},${(30 - ((value - low) / range) * 28).toFixed(1)}`).join(" ");
 }
 
 function addRow(topic) {
@@ -66,7 +121,7 @@ function addRow(topic) {
     for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
     return node;
   };
-  const row = { recent: [], name: element("b"), day: element("small"), price: element("span"), percent: element("td", { className: "number change" }) };
+  const row = { points: [], news: false, name: element("b"), day: element("small"), price: element("span"), percent: element("td", { className: "number change" }) };
   row.line = svg("polyline", { class: "line" });
   const picture = svg("svg", { viewBox: "0 0 120 32", preserveAspectRatio: "none", class: "plot", "aria-hidden": "true" });
   picture.append(row.line);
@@ -79,6 +134,7 @@ function addRow(topic) {
     element("td", {}, picture),
   );
   row.price.className = "price";
+  row.node.dataset.topic = topic;
   rows.set(topic, row);
   const after = [...rows.keys()].filter((other) => other > topic).sort()[0]; // in alphabetical order
   document.querySelector("#symbols").insertBefore(row.node, rows.get(after)?.node ?? null);
@@ -102,12 +158,6 @@ function network({ rx_bytes_per_s, tx_bytes_per_s }) {
   document.querySelector("#received").textContent = `↓ ${bytes(rx_bytes_per_s)}/s`;
   document.querySelector("#sent").textContent = `↑ ${bytes(tx_bytes_per_s)}/s`;
 }
-
-let counted = 0;
-setInterval(() => {
-  document.querySelector("#rate").textContent = `${hub.received - counted} messages/s`;
-  counted = hub.received;
-}, 1000);
 
 // --- Numbers
 

@@ -37,6 +37,8 @@ enum ServeError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Hub(#[from] topichub::StartError),
+    #[error(transparent)]
+    Demo(#[from] topichub::protocol::topic::TopicError),
     #[error("cannot serve")]
     Server(#[from] io::Error),
     #[error("the server has ended by itself")]
@@ -60,13 +62,18 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         None => Config::default(),
     };
     logging::start(&log_filter(&args, &config)?);
+    let demo = args.demo.then_some(Pace(args.demo_pace));
     let mut limits = config.limits;
     limits.topics = config.topics;
+    if demo.is_some() {
+        // Behind those of the file, so that these win.
+        limits.topics.extend(demo::rules().map_err(ServeError::from)?);
+    }
     let plan = Plan {
         listen: args.listen.or(config.server.listen).unwrap_or_else(|| LISTEN.to_owned()),
         workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
         limits,
-        demo: args.demo.then_some(Pace(args.demo_pace)),
+        demo,
     };
     Ok(actix_rt::System::new().block_on(serve(plan))?)
 }

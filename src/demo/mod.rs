@@ -8,9 +8,15 @@ mod recording;
 use std::time::Duration;
 
 use serde::Serialize;
-use topichub::{Hub, PublishError};
+use topichub::protocol::topic::TopicError;
+use topichub::{HistoryRule, Hub, PublishError, TopicRule};
 
 use self::recording::Recording;
+
+const OFTEN_AGE: Duration = Duration::from_secs(120);
+
+/// A symbol has some 270 prices in this time, and more at another pace.
+const OFTEN_KEPT: usize = 1000;
 
 /// How fast recordings are replayed: 2 is twice as fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,6 +27,21 @@ impl Pace {
     fn of(self, pause: Duration) -> Duration {
         pause.div_f64(self.0)
     }
+}
+
+/// What the pages count on: two minutes of all that comes often, for plots and for those who were away, and of matches and
+/// rooms what it takes to know how they stand.
+///
+/// # Errors
+/// Never, as the patterns are ours.
+pub(crate) fn rules() -> Result<Vec<TopicRule>, TopicError> {
+    let often = HistoryRule::last(OFTEN_KEPT).for_age(OFTEN_AGE);
+    Ok(vec![
+        TopicRule::new("ticker.>")?.with_history(often),
+        TopicRule::new("system.>")?.with_history(often),
+        TopicRule::new("sports.>")?.with_history(HistoryRule::last(100)),
+        TopicRule::new("chat.>")?.with_history(HistoryRule::last(100)),
+    ])
 }
 
 /// Starts the feed on this thread; it goes on until the hub stops.

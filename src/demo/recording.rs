@@ -1,11 +1,11 @@
 //! Recordings that are part of the binary (`examples/data`), replayed in a loop.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use topichub::protocol::PayloadError;
 use topichub::{Hub, Payload, PublishError, Topic};
 
 use super::Pace;
@@ -34,7 +34,29 @@ pub(super) struct Recording(Vec<Entry>);
 struct Entry {
     pause: Duration,
     topic: Topic,
-    payload: Payload,
+    content: Content,
+}
+
+#[derive(Debug, PartialEq)]
+enum Content {
+    Recorded(Payload),
+    Price(Price),
+}
+
+/// What is published of a price, with the `time` at which it is.
+#[derive(Debug, PartialEq, Serialize)]
+struct Price {
+    symbol: &'static str,
+    price: f64,
+    date: &'static str,
+    change: f64,
+}
+
+#[derive(Serialize)]
+struct Timed<'a> {
+    time: String,
+    #[serde(flatten)]
+    price: &'a Price,
 }
 
 /// A line of a recording that cannot be understood.
@@ -71,7 +93,7 @@ impl Recording {
     }
 
     /// Lines `symbol,date,price` after a headline.
-    fn of_prices(csv: &str) -> Result<Self, BadLine> {
+    fn of_prices(csv: &'static str) -> Result<Self, BadLine> {
         let mut last = HashMap::new();
         let lines = csv.lines().enumerate().skip(1);
         let entries = lines.map(|(index, line)| {
@@ -86,9 +108,8 @@ impl Recording {
             let change = price - last.insert(symbol, price).unwrap_or(price);
             let change = (100.0 * change).round() / 100.0;
             let topic = Topic::parse(&format!("ticker.{symbol}")).map_err(|error| bad(error.to_string()))?;
-            let value = json!({ "symbol": symbol, "price": price, "date": date, "change": change });
-            let payload = Payload::of(&value).map_err(|error| bad(error.to_string()))?;
-            Ok(Entry { pause: PRICE_EVERY, topic, payload })
+            let content = Content::Price(Price { symbol, price, date, change });
+            Ok(Entry { pause: PRICE_EVERY, topic, content })
         });
         entries.collect::<Result<_, _>>().map(Self)
     }
@@ -106,21 +127,41 @@ impl Recording {
             let topic = Topic::parse(topic).map_err(|error| bad(error.to_string()))?;
             let data = data.get().as_bytes().to_vec();
             let payload = Payload::from_json(data.into()).map_err(|error| bad(error.to_string()))?;
-            Ok(Entry { pause: pause.min(PAUSE_MAX), topic, payload })
+            Ok(Entry { pause: pause.min(PAUSE_MAX), topic, content: Content::Recorded(payload) })
         });
         entries.collect::<Result<_, _>>().map(Self)
     }
 
     /// Publishes it again and again, until the hub stops.
     pub(super) async fn play(self, hub: Hub, pace: Pace) {
-        for Entry { pause, topic, payload } in self.0.iter().cycle() {
+        for Entry { pause, topic, content } in self.0.iter().cycle() {
             if !pause.is_zero() {
                 tokio::time::sleep(pace.of(*pause)).await;
             }
-            match hub.publish_payload(topic.clone(), payload.clone()).await {
+            let payload = match content.payload(SystemTime::now()) {
+                Ok(payload) => payload,
+                Err(error) => {
+                    log::error!("the demo cannot write a message to {topic}: {error}");
+                    return;
+                }
+            };
+            match hub.publish_payload(topic.clone(), payload).await {
                 Err(PublishError::HubStopped) => return,
                 Err(error) => log::debug!("the demo could not publish to {topic}: {error}"),
                 Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl Content {
+    /// With the time in prices, so that who gets them later can tell when they were.
+    fn payload(&self, now: SystemTime) -> Result<Payload, PayloadError> {
+        match self {
+            Self::Recorded(payload) => Ok(payload.clone()),
+            Self::Price(price) => {
+                let time = humantime::format_rfc3339_millis(now).to_string();
+                Payload::of(&Timed { time, price })
             }
         }
     }
@@ -133,7 +174,7 @@ mod tests {
     fn first(recording: &Recording, count: usize) -> Vec<(u128, &str, String)> {
         let tell = |entry: &Entry| {
             let mut data = Vec::new();
-            entry.payload.write_json(&mut data);
+            entry.content.payload(SystemTime::UNIX_EPOCH).unwrap().write_json(&mut data);
             String::from_utf8(data).unwrap()
         };
         let entries = recording.0.iter().take(count);
@@ -148,14 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn a_price_tells_its_change() {
+    fn a_price_tells_its_time_and_change() {
         let recording =
             Recording::of_prices("symbol,date,price\nA,2000-01-01,10.1\nB,2000-01-01,5\nA,2000-02-01,9.8")
                 .unwrap();
+        let told = |symbol, price, date, change| {
+            let time = r#""time":"1970-01-01T00:00:00.000Z""#;
+            format!(r#"{{{time},"symbol":"{symbol}","price":{price:?},"date":"{date}","change":{change:?}}}"#)
+        };
         let expected = [
-            (90, "ticker.A", r#"{"change":0.0,"date":"2000-01-01","price":10.1,"symbol":"A"}"#.to_owned()),
-            (90, "ticker.B", r#"{"change":0.0,"date":"2000-01-01","price":5.0,"symbol":"B"}"#.to_owned()),
-            (90, "ticker.A", r#"{"change":-0.3,"date":"2000-02-01","price":9.8,"symbol":"A"}"#.to_owned()),
+            (90, "ticker.A", told("A", 10.1, "2000-01-01", 0.0)),
+            (90, "ticker.B", told("B", 5.0, "2000-01-01", 0.0)),
+            (90, "ticker.A", told("A", 9.8, "2000-02-01", -0.3)),
         ];
         assert_eq!(first(&recording, 3), expected);
     }
