@@ -9,6 +9,7 @@ use topichub::{Filter, Topic};
 use super::bench::args::{BENCH_HELP, BenchArgs};
 use super::listen;
 use super::logging;
+use super::options::{Delivery, Label};
 use super::server_url::ServerUrl;
 
 const EXAMPLES: &str = "\
@@ -57,6 +58,12 @@ Examples:
       One message for each line of standard input
   topichub publish http://127.0.0.1:8080 ticker.X 7 --protocol msgpack --verbose
       In MessagePack; --verbose prints {\"topic\":…,\"epoch\":…,\"offset\":…} for each
+  topichub publish ws://127.0.0.1:8080 seats '\"taken\"' --key r3-14 --meta by=web --ttl 30s
+      About one seat, with a note for the subscribers, and not replayed after 30 seconds
+  topichub publish ws://127.0.0.1:8080 orders '{\"sum\":9}' --dedup order-7
+      However often this is run, it is published once
+  topichub publish ws://127.0.0.1:8080 seats '\"free\"' --if-offset 8
+      Only if nobody has published since offset 8
 
 Every message is answered for: what is not JSON or what the server refuses is named with its
 line on standard error; the others are published all the same.
@@ -67,7 +74,8 @@ Exit codes: 0 all published, 1 some refused, 2 wrong usage, 3 no connection or l
 const SUBSCRIBE_HELP: &str = "\
 Each message is one line of JSON on standard output:
   {\"topic\":\"ticker.AAPL\",\"offset\":44,\"data\":{\"price\":190.1}}
-Data that is bytes comes as \"data_base64\" in place of \"data\".
+Data that is bytes comes as \"data_base64\" in place of \"data\"; \"key\" and \"meta\" follow if there are any.
+What does not come is a line on standard error: gap in ticker.AAPL: 45 to 57 (conflated)
 
 Examples:
   topichub subscribe ws://127.0.0.1:8080 ticker.AAPL clock
@@ -76,6 +84,16 @@ Examples:
       Patterns: * is one token, > is one or more at the end; quote them for the shell
   topichub subscribe ws://127.0.0.1:8080 'ticker.>' --count 10 | jq .data.price
       Ten messages, then the end
+  topichub subscribe ws://127.0.0.1:8080 'sports.>' --last 1
+      The last message of each topic, and then what is new
+  topichub subscribe ws://127.0.0.1:8080 ticker.AAPL --seconds 60
+      The last minute, and then what is new
+  topichub subscribe ws://127.0.0.1:8080 ticker.AAPL --after k3v9:44
+      On from a position, as `subscribed to` named one
+  topichub subscribe ws://127.0.0.1:8080 'ticker.>' --slow latest --max-rate 2
+      Two a second of each topic at the most, and of what we are too slow for the newest
+  topichub subscribe ws://127.0.0.1:8080 orders --group workers
+      Started twice, each order comes to one of them
 
 Exit codes: 0 done (--count reached, Ctrl-C, or nobody reads the output any more),
 1 the server refused, 2 wrong usage, 3 no connection or lost.";
@@ -175,6 +193,8 @@ pub(crate) struct PublishArgs {
     /// Print the server's reply to each message
     #[arg(long, short)]
     pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) label: Label,
 }
 
 #[derive(Debug, clap::Args)]
@@ -191,6 +211,8 @@ pub(crate) struct SubscribeArgs {
     /// How messages go over the wire
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Protocol::Json)]
     pub(crate) protocol: Protocol,
+    #[command(flatten)]
+    pub(crate) delivery: Delivery,
 }
 
 /// A subprotocol by its short name.

@@ -10,6 +10,7 @@ mod connection_error;
 mod lines;
 mod listen;
 mod logging;
+mod options;
 mod publish;
 mod serve;
 mod server_url;

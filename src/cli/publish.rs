@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 use topichub::Topic;
 use topichub::protocol::{
-    Codec, Command, CommandId, Operation, Publish, Published, Push, Reply, ServerMessage,
+    Codec, Command, CommandId, Operation, Publish, PublishOptions, Published, Push, Reply, ServerMessage,
 };
 
 use super::args::PublishArgs;
@@ -31,6 +31,8 @@ pub(super) fn run(args: PublishArgs) -> Result<(), Failure> {
 }
 
 async fn publish(args: PublishArgs) -> Result<(), Failure> {
+    let many = args.data.as_deref().is_none_or(|text| text == "-");
+    let options = args.label.options(many)?;
     let connection = Connection::open(&args.url, args.protocol.codec()).await?;
     let notation = if args.string { Notation::Text } else { Notation::Json };
     let lines = Lines::of(args.data.as_deref(), notation);
@@ -38,11 +40,13 @@ async fn publish(args: PublishArgs) -> Result<(), Failure> {
         connection,
         lines,
         topic: args.topic,
+        options,
         verbose: args.verbose,
         waiting: BTreeSet::new(),
         replied_at: Instant::now(),
         last: 0,
         published: 0,
+        repeated: 0,
         refused: 0,
     };
     let ended = publisher.run().await;
@@ -90,6 +94,7 @@ struct Publisher {
     connection: Connection,
     lines: Lines,
     topic: Topic,
+    options: Option<Box<PublishOptions>>,
     verbose: bool,
     /// The lines whose replies have not come; the number of a line is the id of its command.
     waiting: BTreeSet<i64>,
@@ -97,6 +102,8 @@ struct Publisher {
     /// The last line that was sent.
     last: i64,
     published: u64,
+    /// What the server knew already.
+    repeated: u64,
     refused: u64,
 }
 
@@ -142,7 +149,8 @@ impl Publisher {
                 return Ok(());
             }
         };
-        let operation = Operation::Publish(Publish { topic: self.topic.clone(), payload, options: None });
+        let operation =
+            Operation::Publish(Publish { topic: self.topic.clone(), payload, options: self.options.clone() });
         let command = Command { id: Some(CommandId::Integer(number)), operation };
         if self.waiting.is_empty() {
             self.replied_at = Instant::now();
@@ -184,7 +192,11 @@ impl Publisher {
                 if !self.answered(number) {
                     return Ok(());
                 }
-                self.published += 1;
+                if duplicate {
+                    self.repeated += 1;
+                } else {
+                    self.published += 1;
+                }
                 if self.verbose {
                     print(&Published { topic, position, subscribers, duplicate }).map_err(Ended::Output)?;
                 }
@@ -220,9 +232,12 @@ impl Publisher {
 
     /// What has become of every message.
     fn account(&self) -> String {
-        let Self { published, refused, topic, .. } = self;
+        let Self { published, repeated, refused, topic, .. } = self;
         let messages = if *published == 1 { "message" } else { "messages" };
         let mut text = format!("published {published} {messages} to {topic}");
+        if *repeated > 0 {
+            text.push_str(&format!(", {repeated} published before"));
+        }
         if *refused > 0 {
             text.push_str(&format!(", {refused} refused"));
         }

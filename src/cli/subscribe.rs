@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use serde::Serializer as _;
 use topichub::protocol::{
-    Command, CommandError, CommandId, ErrorCode, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe,
-    SubscribeOptions,
+    Command, CommandError, CommandId, ErrorCode, Extras, Gap, OneOrMany, Operation, Push, Reply,
+    ServerMessage, Subscribe, Subscribed,
 };
 use topichub::{Filter, Payload, Topic};
 
@@ -43,9 +44,11 @@ impl From<Ended> for Failure {
 }
 
 async fn subscribe(args: SubscribeArgs) -> Result<(), Failure> {
+    let options = args.delivery.options(&args.topics)?;
+    let subscribe = Subscribe { filters: OneOrMany::Many(args.topics), options };
     let mut connection = Connection::open(&args.url, args.protocol.codec()).await?;
     let ended = tokio::select! {
-        ended = print_messages(&mut connection, args.topics, args.count) => ended,
+        ended = print_messages(&mut connection, subscribe, args.count) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     connection.close().await;
@@ -58,10 +61,9 @@ async fn subscribe(args: SubscribeArgs) -> Result<(), Failure> {
 
 async fn print_messages(
     connection: &mut Connection,
-    filters: Vec<Filter>,
+    subscribe: Subscribe,
     count: Option<u64>,
 ) -> Result<(), Ended> {
-    let subscribe = Subscribe { filters: OneOrMany::Many(filters), options: SubscribeOptions::default() };
     let command = Command { id: Some(CommandId::Integer(1)), operation: Operation::Subscribe(subscribe) };
     connection.feed(&command).await??;
     connection.flush().await?;
@@ -69,13 +71,21 @@ async fn print_messages(
     let mut printed = 0;
     while count.is_none_or(|count| printed < count) {
         match connection.receive().await? {
-            ServerMessage::Push(Push::Message { topic, offset, payload, .. }) => {
-                print(&topic, offset, &payload).map_err(Ended::Output)?;
+            ServerMessage::Push(Push::Message { topic, offset, payload, extras, .. }) => {
+                print(&topic, offset, &payload, extras.as_deref()).map_err(Ended::Output)?;
                 printed += 1;
             }
             ServerMessage::Reply(Reply::Subscribed { topics, .. }) => {
-                let filters: Vec<_> = topics.iter().map(|subscribed| subscribed.filter.as_str()).collect();
-                eprintln!("subscribed to {}", filters.join(", "));
+                let places: Vec<_> = topics.iter().map(place).collect();
+                eprintln!("subscribed to {}", places.join(", "));
+                for Subscribed { filter, replay, .. } in &topics {
+                    if replay.as_ref().is_some_and(|replay| !replay.recovered) {
+                        eprintln!("{filter} does not go back to that position: what it still has follows");
+                    }
+                }
+            }
+            ServerMessage::Push(Push::Gap(Gap { topic, from, to, why, .. })) => {
+                eprintln!("gap in {topic}: {from} to {to} ({})", why.as_str());
             }
             ServerMessage::Reply(Reply::Error(error)) => return Err(Ended::Refused(error)),
             ServerMessage::Push(Push::Unsubscribed { filter, code }) => {
@@ -87,12 +97,28 @@ async fn print_messages(
     Ok(())
 }
 
+/// Where a subscription begins: to be said to `--after` another time.
+fn place(subscribed: &Subscribed) -> String {
+    match &subscribed.position {
+        Some(position) => format!("{} at {position}", subscribed.filter),
+        None => subscribed.filter.to_string(),
+    }
+}
+
 /// One line, at once: whoever reads may wait for each.
-fn print(topic: &Topic, offset: u64, payload: &Payload) -> io::Result<()> {
+fn print(topic: &Topic, offset: u64, payload: &Payload, extras: Option<&Extras>) -> io::Result<()> {
     let mut line = b"{\"topic\":".to_vec();
     serde_json::to_writer(&mut line, topic.as_str())?;
     write!(line, ",\"offset\":{offset},\"{}\":", payload.json_key())?;
     payload.write_json_line(&mut line);
+    if let Some(key) = extras.and_then(|extras| extras.key.as_deref()) {
+        line.extend_from_slice(b",\"key\":");
+        serde_json::to_writer(&mut line, key)?;
+    }
+    if let Some(meta) = extras.and_then(|extras| extras.meta.as_ref()) {
+        line.extend_from_slice(b",\"meta\":");
+        serde_json::Serializer::new(&mut line).collect_map(meta.iter())?;
+    }
     line.extend_from_slice(b"}\n");
     let mut output = io::stdout().lock();
     output.write_all(&line)?;

@@ -366,6 +366,99 @@ fn what_is_not_published_is_named_with_its_line() {
     );
 }
 
+/// A server that remembers the last three messages of each topic, and does not let subscriptions to `orders` lose any.
+fn server_that_remembers(name: &str) -> Server {
+    let file = directory(name).join("topichub.toml");
+    let rules = "[[topics]]\npattern = \"orders\"\nhistory.messages = 3\nslow_allowed = []\n";
+    std::fs::write(&file, rules).unwrap();
+    Server::start(&["--config", file.to_str().unwrap()])
+}
+
+/// The offsets in lines of output.
+fn offsets(lines: &[String]) -> Vec<u64> {
+    let offset =
+        |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["offset"].as_u64().unwrap();
+    lines.iter().map(offset).collect()
+}
+
+#[test]
+fn a_subscriber_may_begin_in_the_past() {
+    let server = server_that_remembers("past");
+    let mut publisher = server.publish(&["orders", "--verbose"]);
+    publisher.write("1\n2\n3\n4\n5\n");
+    let published = publisher.end().output;
+    let first: serde_json::Value = serde_json::from_str(&published[0]).unwrap();
+    let after = |offset: u64| format!("{}:{offset}", first["epoch"].as_str().unwrap());
+
+    let read = |how: &[&str], count: &str| {
+        let ended = server.subscribe(&[&["orders", "--count", count], how].concat()).end();
+        assert_eq!(ended.code, 0, "{:?}", ended.errors);
+        (offsets(&ended.output), ended.errors)
+    };
+    assert_eq!(read(&["--last", "2"], "2"), (vec![4, 5], vec![]));
+    assert_eq!(read(&["--seconds", "3600", "--protocol", "msgpack"], "3"), (vec![3, 4, 5], vec![]));
+    assert_eq!(read(&["--after", &after(3)], "2"), (vec![4, 5], vec![]));
+    let (received, told) = read(&["--after", &after(1)], "3");
+    assert_eq!(received, [3, 4, 5]);
+    assert_eq!(
+        told,
+        [
+            "orders does not go back to that position: what it still has follows",
+            "gap in orders: 2 to 2 (history)",
+        ]
+    );
+
+    let subscriber = Run::start(&["subscribe", &server.url(), "orders", "a.*"]);
+    assert_eq!(
+        subscriber.error_with("subscribed to "),
+        format!("subscribed to orders at {}, a.*", after(5)),
+        "what --after takes is told"
+    );
+}
+
+#[test]
+fn a_subscriber_says_how_it_is_to_be_served() {
+    let server = server_that_remembers("served");
+    let paced = server.subscribe(&["numbers", "--max-rate", "1", "--slow", "latest", "--count", "2"]);
+    let mut publisher = server.publish(&["numbers"]);
+    publisher.write(&(1..=500).map(|number| format!("{number}\n")).collect::<String>());
+    assert_eq!(publisher.end().code, 0);
+    let received = offsets(&paced.end().output);
+    assert!(received[0] == 1 && received[1] > 2, "{received:?}");
+
+    let _members = [(); 2].map(|()| server.subscribe(&["work", "--group", "workers"]));
+    let published = server.publish(&["work", "1", "--verbose"]).end();
+    assert!(published.output[0].ends_with("\"subscribers\":1}"), "{:?}", published.output);
+
+    let refused = Run::start(&["subscribe", &server.url(), "orders", "--slow", "drop"]);
+    snapshots("subscribe_refused", vec![("a policy that is not allowed", refused)]);
+}
+
+#[test]
+fn what_is_said_of_a_message_comes_with_it_or_decides_about_it() {
+    let server = server_that_remembers("said");
+    let subscriber = server.subscribe(&["orders", "--count", "2"]);
+    let publish = |more: &[&str]| server.publish(&[&["orders"], more].concat()).end().told();
+    let mut told = publish(&["1", "--key", "k 1", "--meta", "by=web", "--meta", "note=a=\"b\""]);
+    for (title, more) in [
+        ("the first of a name", ["2", "--dedup", "order-2"].as_slice()),
+        ("the same again", &["2", "--dedup", "order-2"]),
+        ("another of this name", &["3", "--dedup", "order-2"]),
+        ("an offset that is not the last", &["4", "--if-offset", "1"]),
+        ("the last offset", &["5", "--if-offset", "2", "--ttl", "1ms"]),
+    ] {
+        told.push_str(&format!("\n\n=== {title}\n{}", publish(more)));
+    }
+    told.push_str(&format!("\n\n=== the subscriber\n{}", subscriber.end().told()));
+    snapshot("publish_said", &told);
+
+    // By the time another process has connected, that millisecond is over.
+    assert_eq!(server.publish(&["orders", "6"]).end().code, 0);
+    let ended = server.subscribe(&["orders", "--last", "2", "--count", "2"]).end();
+    assert_eq!(offsets(&ended.output), [2, 4]);
+    assert_eq!(ended.errors, ["gap in orders: 3 to 3 (expired)"]);
+}
+
 #[test]
 fn wrong_usage_is_explained() {
     let start = |arguments: &[&'static str]| (arguments[0], Run::start(arguments));
@@ -378,6 +471,18 @@ fn wrong_usage_is_explained() {
             start(&["serve", "--listen", "8080"]),
             start(&["serve", "--log", "loud"]),
             start(&["serve", "--demo", "--demo-pace", "0"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--last", "10001"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--last", "1", "--seconds", "2"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--after", "44"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a.*", "--after", "k3v9:44"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--slow", "fast"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--max-rate", "0"]),
+            start(&["subscribe", "ws://127.0.0.1:8080", "a", "--group", "g", "--last", "1"]),
+            start(&["publish", "ws://127.0.0.1:8080", "a", "1", "--key", ""]),
+            start(&["publish", "ws://127.0.0.1:8080", "a", "1", "--ttl", "0s"]),
+            start(&["publish", "ws://127.0.0.1:8080", "a", "1", "--meta", "by"]),
+            start(&["publish", "ws://127.0.0.1:8080", "a", "1", "--meta", "by=1", "--meta", "by=2"]),
+            start(&["publish", "ws://127.0.0.1:8080", "a", "--dedup", "x"]),
         ],
     );
 }
