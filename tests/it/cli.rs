@@ -369,7 +369,7 @@ fn what_is_not_published_is_named_with_its_line() {
 /// A server that remembers the last three messages of each topic, and does not let subscriptions to `orders` lose any.
 fn server_that_remembers(name: &str) -> Server {
     let file = directory(name).join("topichub.toml");
-    let rules = "[[topics]]\npattern = \"orders\"\nhistory.messages = 3\nslow_allowed = []\n";
+    let rules = "[[topics]]\npattern = \"orders\"\nhistory.messages = 3\nslow_allowed = [\"disconnect\"]\n";
     std::fs::write(&file, rules).unwrap();
     Server::start(&["--config", file.to_str().unwrap()])
 }
@@ -564,6 +564,21 @@ fn the_demo_feeds_what_the_pages_show() {
         assert!(feed("system.memory")["total_bytes"].as_u64() > Some(0));
         assert!(feed("system.network")["rx_bytes_per_s"].is_u64());
     }
+}
+
+#[test]
+fn the_demo_remembers_for_the_pages_unless_the_configuration_says_otherwise() {
+    let file = directory("demo_rules").join("topichub.toml");
+    std::fs::write(&file, "[[topics]]\npattern = \"chat.*\"\nhistory.messages = 2\n").unwrap();
+    let server = Server::start(&["--demo", "--config", file.to_str().unwrap()]);
+    let remembered = |topic: &str, count: &str| {
+        let mut publisher = server.publish(&[topic]);
+        publisher.write("1\n2\n3\n");
+        assert_eq!(publisher.end().code, 0);
+        offsets(&server.subscribe(&[topic, "--last", "100", "--count", count]).end().output)
+    };
+    assert_eq!(remembered("sports.nobody", "3"), [1, 2, 3]);
+    assert_eq!(remembered("chat.nobody", "2"), [2, 3]);
 }
 
 #[test]
