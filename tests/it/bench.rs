@@ -44,7 +44,7 @@ const LATENCY: [&str; 4] = ["latency_p50_us", "latency_p99_us", "latency_p99_9_u
 #[test]
 fn help_says_what_each_scenario_can_be_told() {
     snapshot("help_bench", &bench("--help").end().told());
-    for scenario in ["fanout", "burst", "many-topics", "latency", "idle", "storm", "slow"] {
+    for scenario in ["fanout", "burst", "many-topics", "latency", "idle", "storm", "recover", "slow"] {
         let told = bench(&format!("{scenario} --help")).end().told();
         snapshot(&format!("help_bench_{}", scenario.replace('-', "_")), &told);
     }
@@ -148,6 +148,75 @@ fn who_never_comes_back_from_a_storm_fails_the_run() {
     check(&figures, &[("came_back_connections", 2), ("disconnected_connections", 1)]);
     assert_eq!(ended.code, 1);
     check_measured(&figures, &["refused_attempts"]);
+}
+
+#[test]
+fn everybody_recovers_what_was_missed() {
+    let figures = figures(
+        "recover --subscribers 60 --topics 4 --missed 30 --healthy 5 --healthy-rate 100 --quiet 300ms --protocol mixed",
+    );
+    check(&figures, &[("recovered_connections", 60), ("came_back_connections", 60), ("recovered_count", 60)]);
+    check(&figures, &[("missed_messages", 30), ("replayed_deliveries", 1800), ("history_messages", 30)]);
+    check_measured(&figures, &["recovered_s", "recovered_p99_us", "healthy_quiet_p99_us"]);
+    assert!(figures["healthy_quiet_s"].as_f64().unwrap() >= 0.3, "{figures}");
+    if cfg!(target_os = "linux") {
+        check_measured(&figures, &["server_memory_peak_bytes", "server_cpu_s", "healthy_quiet_cpu_s"]);
+    }
+}
+
+#[test]
+fn who_comes_back_at_a_rate_is_spread_over_time() {
+    let figures = figures(
+        "recover --subscribers 21 --topics 3 --missed 5 --at 50 --healthy 2 --healthy-rate 100 --quiet 100ms",
+    );
+    check(&figures, &[("recovered_connections", 21), ("replayed_deliveries", 105)]);
+    // The last sets out 20 periods after the first.
+    assert!(figures["recovered_s"].as_f64().unwrap() >= 0.4, "{figures}");
+    check_measured(&figures, &["healthy_storm_p99_us", "healthy_p99_ratio"]);
+}
+
+#[test]
+fn a_server_that_remembers_too_little_fails_a_recovery() {
+    // The last message is all that it keeps.
+    let server = Server::start(&[]);
+    let ended = bench(&format!(
+        "recover {} --subscribers 4 --topics 2 --missed 3 --healthy 1 --quiet 100ms --timeout 500ms --json",
+        server.url()
+    ))
+    .end();
+    let figures: Value = serde_json::from_str(&ended.output[0]).unwrap();
+    assert_eq!((ended.code, &figures["ok"]), (1, &false.into()), "{figures}");
+    // Each is told that it did not recover, and of the gap.
+    check(
+        &figures,
+        &[("recovered_connections", 0), ("came_back_connections", 4), ("unexpected_messages", 8)],
+    );
+    let told = figures["faults"].to_string();
+    assert!(told.contains("recovered: false") && told.contains("Gap"), "{told}");
+}
+
+#[test]
+fn stalled_readers_that_want_the_newest_get_it_and_hear_of_the_rest() {
+    for policy in ["drop", "latest", "latest-per-key"] {
+        let figures = figures(&format!(
+            "slow --subscribers 2 --stalled 2 --messages 150 --rate 150 --payload-bytes 20000 --policy {policy}"
+        ));
+        check(&figures, &[("stalled_told_of_gaps", 2), ("stalled_disconnected", 0), ("stalled_pending", 0)]);
+        let count = |key: &str| figures[key].as_u64().unwrap();
+        let (delivered, withheld) = (count("stalled_delivered_messages"), count("stalled_withheld_messages"));
+        assert_eq!((delivered + withheld, figures["policy"].as_str()), (300, Some(policy)), "{figures}");
+        // Of each of ten keys the newest waits.
+        let least = if policy == "latest-per-key" { 20 } else { 2 };
+        assert!(delivered >= least && withheld > 0, "{figures}");
+    }
+}
+
+#[test]
+fn a_topic_may_be_remembered_or_not_while_it_is_measured() {
+    for (history, kept) in [("--history 0", 0), ("--history 100", 100)] {
+        let figures = figures(&format!("fanout --subscribers 3 --messages 20 {history}"));
+        check(&figures, &[("deliveries", 60), ("history_messages", kept)]);
+    }
 }
 
 #[test]
@@ -289,6 +358,11 @@ fn bad_input_is_explained() {
             start("burst --messages 10"),
             start("idle ws://127.0.0.1:8080"),
             start("many-topics --topics 10"),
+            start("recover --subscribers 5"),
+            start("recover --missed 0"),
+            start("recover --missed 10000 --topics 1000"),
+            start("fanout ws://127.0.0.1:8080 --history 5"),
+            start("slow --policy newest"),
         ],
     );
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
+use topichub::protocol::SlowPolicy;
 
 use super::stamp::PAYLOAD_BYTES_MIN;
 use crate::cli::listen;
@@ -25,6 +26,8 @@ Examples:
       Percentiles at a fixed rate, for scripts
   topichub bench storm --subscribers 10000
       How long until all are back after all were cut off
+  topichub bench recover --missed 100
+      The same for 10,000 who want what they missed, and what others notice of it
 
 `topichub bench SCENARIO --help` says what each can be told.
 
@@ -52,6 +55,8 @@ pub(super) enum Scenario {
     Idle(IdleArgs),
     /// All connections are cut at once and come back
     Storm(StormArgs),
+    /// All are cut, miss messages, and come back for them; beside readers of another topic
+    Recover(RecoverArgs),
     /// What readers that have stopped reading do to the others
     Slow(SlowArgs),
 }
@@ -106,6 +111,9 @@ pub(super) struct FanOutArgs {
     /// Messages per second [default: the next when all have the last]
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     pub(super) rate: Option<f64>,
+    /// Messages of the past that the server keeps of the topic, 0 for none [default: what it does by itself]
+    #[arg(long, value_name = "N", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub(super) history: Option<u32>,
     #[command(flatten)]
     pub(super) common: Common,
 }
@@ -184,6 +192,39 @@ pub(super) struct StormArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct RecoverArgs {
+    /// Connections that are cut, each subscribed to one topic
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) subscribers: u32,
+    /// Topics, over which they are spread
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) topics: u32,
+    /// Messages published to each topic while they are away; a server at URL must keep as many
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) missed: u32,
+    /// How many come back in a second, evenly, as with clients that back off at random [default: all at once]
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub(super) at: Option<f64>,
+    /// Connections that read another topic all the time, on a thread of their own
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) healthy: u32,
+    /// Messages per second of that topic
+    #[arg(long, value_name = "N", default_value = "200", value_parser = parse_rate)]
+    pub(super) healthy_rate: f64,
+    /// How long that topic is measured undisturbed before all are cut
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+    pub(super) quiet: Duration,
+    /// Length of each message, as JSON, in bytes
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_payload_bytes)]
+    pub(super) payload_bytes: usize,
+    /// How long a connection may try to come back
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    pub(super) patience: Duration,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct SlowArgs {
     /// Connections that read
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -191,6 +232,10 @@ pub(super) struct SlowArgs {
     /// Connections that never read [default: one for each hundred that do]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) stalled: Option<u32>,
+    /// What all of them ask the server to do when they cannot keep up; with latest-per-key, messages have ten keys in
+    /// turn [default: they ask for nothing, and the server disconnects them]
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub(super) policy: Option<Policy>,
     /// Length of each message, as JSON, in bytes
     #[arg(long, value_name = "N", default_value = "16384", value_parser = parse_payload_bytes)]
     pub(super) payload_bytes: usize,
@@ -218,6 +263,26 @@ pub(super) enum Deflate {
     Off,
     On,
     Mixed,
+}
+
+/// What is to happen to a reader that cannot keep up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Policy {
+    Disconnect,
+    Drop,
+    Latest,
+    LatestPerKey,
+}
+
+impl From<Policy> for SlowPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Disconnect => Self::Disconnect,
+            Policy::Drop => Self::Drop,
+            Policy::Latest => Self::Latest,
+            Policy::LatestPerKey => Self::LatestPerKey,
+        }
+    }
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {

@@ -23,6 +23,11 @@ impl Bar {
         Self(bar)
     }
 
+    /// Nothing to be seen.
+    pub(super) fn hidden() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// A stage as long as a plan says.
     pub(super) fn of_length(name: impl Into<Cow<'static, str>>, length: Length) -> Self {
         Self::new(

@@ -25,6 +25,10 @@ pub(super) enum BenchError {
     ShorterThanBurst { messages: u64, burst: u64 },
     #[error("{publishers} publishers cannot share {topics} topics: each has its own")]
     FewTopics { topics: u32, publishers: usize },
+    #[error("{subscribers} subscribers cannot be spread over {topics} topics: each has one")]
+    FewSubscribers { topics: u32, subscribers: usize },
+    #[error("what is published may take {bytes} bytes of the server's memory, it can be told to keep {max}")]
+    MuchHistory { bytes: usize, max: usize },
     #[error(
         "{needed} open files are needed, one for each connection and a few more; this machine allows {allowed}"
     )]
@@ -55,6 +59,10 @@ pub(super) enum BenchError {
     Topic(#[from] TopicError),
     #[error("cannot count latencies: {0}")]
     Histogram(String),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    #[error("the thread of the healthy readers has ended by itself")]
+    ThreadEnded,
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
     #[error("interrupted before anything was measured")]
@@ -72,7 +80,9 @@ impl BenchError {
             | Self::NoPid
             | Self::NothingDue { .. }
             | Self::ShorterThanBurst { .. }
-            | Self::FewTopics { .. } => Exit::Usage,
+            | Self::FewTopics { .. }
+            | Self::FewSubscribers { .. }
+            | Self::MuchHistory { .. } => Exit::Usage,
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Refused,
         }
@@ -85,6 +95,8 @@ impl BenchError {
             Self::NothingDue { .. } => "raise --rate or --duration".to_owned(),
             Self::ShorterThanBurst { .. } => "raise --messages or lower --burst".to_owned(),
             Self::FewTopics { .. } => "raise --topics or lower --publishers".to_owned(),
+            Self::FewSubscribers { .. } => "raise --subscribers or lower --topics".to_owned(),
+            Self::MuchHistory { .. } => "ask for fewer messages, topics or bytes".to_owned(),
             Self::OpenFiles { connections, .. } => {
                 format!("{connections} connections are possible; raise the hard limit (ulimit -Hn) for more")
             }

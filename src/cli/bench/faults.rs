@@ -29,6 +29,18 @@ impl Faults {
         }
     }
 
+    /// Takes in what went wrong elsewhere.
+    pub(super) fn add(&mut self, other: Self) {
+        let Self { lost, doubled, out_of_order, altered, unexpected, disconnected, told } = other;
+        self.lost += lost;
+        self.doubled += doubled;
+        self.out_of_order += out_of_order;
+        self.altered += altered;
+        self.unexpected += unexpected;
+        self.disconnected += disconnected;
+        told.into_iter().for_each(|text| self.tell(|| text));
+    }
+
     pub(super) fn told(&self) -> &[String] {
         &self.told
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::task::{Poll, Waker};
 
 use hdrhistogram::Histogram;
-use topichub::protocol::{Codec, Push, Reply, ServerMessage};
+use topichub::protocol::{Codec, Gap, Push, Reply, ServerMessage};
 use topichub::{Payload, Topic};
 
 use super::error::BenchError;
@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     answers: usize,
     answers_wanted: usize,
     is_broken: bool,
+    /// Whether the server may pass over messages, if it says so.
+    may_lose: bool,
     waker: Option<Waker>,
     pub(super) measured: Measured,
     pub(super) faults: Faults,
@@ -47,6 +49,26 @@ pub(super) struct Measured {
     pub(super) received_bytes: u64,
     /// In nanoseconds, from when a message was due to when a subscriber had read it.
     pub(super) latency: Histogram<u64>,
+    /// In nanoseconds, from when a message was due to when we published it at a rate.
+    pub(super) late: Histogram<u64>,
+    /// In nanoseconds, from when a subscriber wanted to come back to when it had all that it had missed.
+    pub(super) caught_up: Histogram<u64>,
+    /// Messages that the server said would not come.
+    pub(super) withheld: u64,
+}
+
+impl Measured {
+    fn new() -> Result<Self, BenchError> {
+        Ok(Self {
+            messages: 0,
+            deliveries: 0,
+            received_bytes: 0,
+            latency: histogram()?,
+            late: histogram()?,
+            caught_up: histogram()?,
+            withheld: 0,
+        })
+    }
 }
 
 struct TopicBook {
@@ -71,6 +93,8 @@ struct Seat {
     next: Vec<(u32, u64)>,
     /// What was passed over and may still come late.
     missing: BTreeSet<(u32, u64)>,
+    /// Since when it is coming back for what it has missed, in nanoseconds since the run began.
+    returning: Option<u64>,
 }
 
 /// The topics of a run, and which of them each subscriber has.
@@ -97,6 +121,7 @@ impl Ledger {
         let seat = |topics: &Vec<u32>| Seat {
             next: topics.iter().map(|topic| (*topic, 1)).collect(),
             missing: BTreeSet::new(),
+            returning: None,
         };
         let copies = COPIES_BYTES_MAX / (payload_bytes + 256) / 2 / topics.len().max(1);
         Ok(Self {
@@ -110,8 +135,9 @@ impl Ledger {
             answers: 0,
             answers_wanted: 0,
             is_broken: false,
+            may_lose: false,
             waker: None,
-            measured: Measured { messages: 0, deliveries: 0, received_bytes: 0, latency: histogram()? },
+            measured: Measured::new()?,
             faults: Faults::default(),
         })
     }
@@ -134,8 +160,29 @@ impl Ledger {
 
     /// Forgets the figures so far, not the books, and returns them.
     pub(super) fn restart(&mut self) -> Result<Measured, BenchError> {
-        let fresh = Measured { messages: 0, deliveries: 0, received_bytes: 0, latency: histogram()? };
-        Ok(std::mem::replace(&mut self.measured, fresh))
+        Ok(std::mem::replace(&mut self.measured, Measured::new()?))
+    }
+
+    /// The books of subscribers whose server may pass over messages, as long as it says so.
+    pub(super) fn with_gaps(self) -> Self {
+        Self { may_lose: true, ..self }
+    }
+
+    /// What to add to the number of a message for its offset, once one has come.
+    pub(super) fn offset_base(&self, topic: u32) -> Option<i128> {
+        self.topics.get(topic as usize)?.offset_base
+    }
+
+    /// A subscriber that is not connected wants to come back, at `since` nanoseconds since the run began.
+    pub(super) fn returns(&mut self, seat: usize, since: u64) {
+        self.seats[seat].returning = Some(since);
+    }
+
+    /// Whether a subscriber has got all there is for it, in order.
+    pub(super) fn has_all(&self, seat: usize) -> bool {
+        let Seat { next, missing, .. } = &self.seats[seat];
+        let has_all = |(topic, next): &(u32, u64)| *next > self.topics[*topic as usize].published;
+        missing.is_empty() && next.iter().all(has_all)
     }
 
     /// A subscriber has got a whole WebSocket message, at `now` nanoseconds since the run began.
@@ -158,6 +205,12 @@ impl Ledger {
         if self.is_due(seat, stamp) && is_genuine {
             self.measured.deliveries += 1;
             self.measured.latency.saturating_record(now.saturating_sub(stamp.due));
+            if let Some(since) = self.seats[seat].returning
+                && self.has_all(seat)
+            {
+                self.seats[seat].returning = None;
+                self.measured.caught_up.saturating_record(now.saturating_sub(since));
+            }
         }
         self.wake_if_done();
     }
@@ -243,6 +296,10 @@ impl Ledger {
                 self.answers += 1;
                 self.wake_if_done();
             }
+            Ok(ServerMessage::Push(Push::Gap(gap))) if self.may_lose => {
+                self.pass_over(seat, &gap);
+                self.wake_if_done();
+            }
             // Says why the connection ends, which is told when it does.
             Ok(ServerMessage::Push(Push::Goodbye(_))) => {}
             Err(error) if error.is_unknown() => {}
@@ -255,6 +312,29 @@ impl Ledger {
                 self.faults.tell(|| format!("subscriber {seat} got something unreadable: {error}"));
             }
         }
+    }
+
+    /// The server says that messages do not come. They must be the next.
+    fn pass_over(&mut self, number: usize, gap: &Gap) {
+        let Self { topics, seats, faults, .. } = self;
+        let seat = &mut seats[number];
+        let due = seat.next.iter_mut().find(|(topic, _)| topics[*topic as usize].topic == gap.topic);
+        let place = due.and_then(|(topic, next)| {
+            let book = &topics[*topic as usize];
+            let [from, to] =
+                [gap.from, gap.to].map(|offset| i128::from(offset) - book.offset_base.unwrap_or(0));
+            let is_next = from == i128::from(*next) && (from..=i128::from(book.published)).contains(&to);
+            is_next.then_some((next, to as u64 + 1))
+        });
+        let Some((next, after)) = place else {
+            faults.unexpected += 1;
+            return faults
+                .tell(|| format!("subscriber {number} was told of a gap where there is none: {gap:?}"));
+        };
+        let withheld = after - *next;
+        *next = after;
+        self.settled += withheld;
+        self.measured.withheld += withheld;
     }
 
     /// A connection has ended that should not have: the run is over.

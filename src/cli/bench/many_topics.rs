@@ -247,7 +247,7 @@ async fn publish_to(
         while waiting.len() < floor.window && left(floor.length, floor.published.get(), now - floor.began) > 0
         {
             let Some(topic) = topics.next() else { break };
-            feed(peer, &mut floor.run.ledger.borrow_mut(), topic, now, Some(CommandId::Integer(id)))?;
+            feed(peer, &mut floor.run.ledger.borrow_mut(), topic, now, Some(CommandId::Integer(id)), None)?;
             waiting.insert(id, now);
             floor.published.set(floor.published.get() + 1);
             id += 1;

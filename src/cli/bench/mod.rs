@@ -3,6 +3,7 @@
 
 pub(super) mod args;
 mod bar;
+mod bystanders;
 mod error;
 mod fan_out;
 mod faults;
@@ -18,8 +19,10 @@ mod plan;
 mod process;
 mod publisher;
 mod readers;
+mod recover;
 mod report;
 mod response;
+mod returning;
 mod server;
 mod slow;
 mod stage;
@@ -27,6 +30,7 @@ mod stamp;
 mod stop;
 mod storm;
 mod target;
+mod watch;
 
 use self::args::BenchArgs;
 use self::error::BenchError;
@@ -65,6 +69,7 @@ async fn bench(plan: &Plan) -> Result<Report, BenchError> {
         }
         Load::Idle => idle::run(&stage).await,
         Load::Storm { patience } => storm::run(&stage, patience).await,
+        Load::Recover(recovery) => recover::run(&stage, recovery).await,
         Load::Slow { stalled, rate } => slow::run(&stage, stalled, rate).await,
     }
 }

@@ -13,7 +13,7 @@ use topichub::Filter;
 use topichub::protocol::websocket::{Closed, ClosedBy, Config, Connection, Event, Opcode, Received};
 use topichub::protocol::{
     Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe, SubscribeOptions,
-    Welcome,
+    Subscribed, Welcome,
 };
 use uuid::Uuid;
 
@@ -110,30 +110,42 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Subscribes to all of them and waits for the answers.
-    pub(super) async fn subscribe(&mut self, filters: &[Filter]) -> Result<(), PeerError> {
-        let subscribing = timeout(CONNECT_TIMEOUT, self.subscribe_to_all(filters)).await;
+    /// Subscribes to all of them and waits for the answers. What comes behind them is still unread.
+    pub(super) async fn subscribe(
+        &mut self,
+        filters: &[Filter],
+        options: &SubscribeOptions,
+    ) -> Result<Vec<Subscribed>, PeerError> {
+        let subscribing = timeout(CONNECT_TIMEOUT, self.subscribe_to_all(filters, options)).await;
         subscribing.unwrap_or(Err(PeerError::NoAnswer(CONNECT_TIMEOUT)))
     }
 
-    async fn subscribe_to_all(&mut self, filters: &[Filter]) -> Result<(), PeerError> {
+    async fn subscribe_to_all(
+        &mut self,
+        filters: &[Filter],
+        options: &SubscribeOptions,
+    ) -> Result<Vec<Subscribed>, PeerError> {
+        let mut subscribed = Vec::with_capacity(filters.len());
         for filters in filters.chunks(TOPICS_PER_COMMAND) {
             let filters = match filters {
                 [filter] => OneOrMany::One(filter.clone()),
                 _ => OneOrMany::Many(filters.to_vec()),
             };
-            let operation = Operation::Subscribe(Subscribe { filters, options: SubscribeOptions::default() });
+            let operation = Operation::Subscribe(Subscribe { filters, options: options.clone() });
             self.feed(&Command { id: Some(CommandId::Integer(0)), operation });
             self.flush().await?;
             loop {
                 match self.next().await? {
-                    ServerMessage::Reply(Reply::Subscribed { .. }) => break,
+                    ServerMessage::Reply(Reply::Subscribed { topics, .. }) => {
+                        subscribed.extend(topics.iter().cloned());
+                        break;
+                    }
                     ServerMessage::Reply(Reply::Error(error)) => return Err(PeerError::Command(error)),
                     _ => {}
                 }
             }
         }
-        Ok(())
+        Ok(subscribed)
     }
 
     /// Writes a command down. Returns how long it is, in bytes.

@@ -1,6 +1,7 @@
 //! What a process has spent and holds, and which cores it may use. Linux says; elsewhere nothing is known.
 //! Whose process it is, and when to look, is not decided here.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 /// A process on this machine.
@@ -37,6 +38,15 @@ mod system {
     use nix::time::clock_getcpuclockid;
     use nix::unistd::Pid;
 
+    pub(super) fn thread_id() -> Option<i32> {
+        Some(nix::unistd::gettid().as_raw())
+    }
+
+    /// Of this thread alone.
+    pub(super) fn thread_time() -> Option<Duration> {
+        Some(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID.now().ok()?.into())
+    }
+
     /// `/proc/PID/stat` would count in hundredths of a second.
     pub(super) fn cpu_time(pid: u32) -> Option<Duration> {
         let pid = Pid::from_raw(i32::try_from(pid).ok()?);
@@ -59,6 +69,14 @@ mod system {
 mod system {
     use std::time::Duration;
 
+    pub(super) fn thread_id() -> Option<i32> {
+        None
+    }
+
+    pub(super) fn thread_time() -> Option<Duration> {
+        None
+    }
+
     pub(super) fn cpu_time(_: u32) -> Option<Duration> {
         None
     }
@@ -77,6 +95,21 @@ impl Process {
     pub(super) fn cpu_time(self) -> Option<Duration> {
         system::cpu_time(self.0)
     }
+}
+
+/// The processor time of this thread so far.
+pub(super) fn thread_time() -> Option<Duration> {
+    system::thread_time()
+}
+
+/// Lets other threads of ours go before this one, and before those that it starts from now on. Whether that worked:
+/// there is no such call in safe code, so the system's own command is asked.
+pub(super) fn step_back() -> bool {
+    let Some(thread) = system::thread_id() else { return false };
+    let mut renice = std::process::Command::new("renice");
+    renice.args(["-n", "10", "-p", &thread.to_string()]);
+    renice.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    renice.status().is_ok_and(|status| status.success())
 }
 
 /// The cores this thread may use.

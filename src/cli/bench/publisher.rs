@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
-use topichub::protocol::{Command, CommandId, Operation, Publish, Reply, ServerMessage};
+use topichub::protocol::{
+    Command, CommandId, Operation, Publish, PublishOptions, Reply, ServerMessage, SlowPolicy,
+};
 
 use super::bar::Bar;
 use super::error::{BenchError, PeerError};
@@ -24,6 +26,9 @@ use super::target::Target;
 /// Messages that are written in one go however late they are.
 const WRITTEN_MAX: u64 = 1024;
 
+/// How many things messages are about, where that matters.
+pub(super) const KEYS: u64 = 10;
+
 /// Who publishes.
 pub(super) struct Publisher<'a> {
     peer: Peer,
@@ -31,6 +36,7 @@ pub(super) struct Publisher<'a> {
     target: &'a Target,
     stop: &'a Stop,
     timeout: Duration,
+    has_keys: bool,
 }
 
 impl<'a> Publisher<'a> {
@@ -38,7 +44,8 @@ impl<'a> Publisher<'a> {
         let Stage { plan, target, stop, .. } = *stage;
         let wish = Wish::plain(plan.publisher_codec());
         let peer = stage.connect(|| "the publisher".to_owned(), wish, &[]).await?;
-        Ok(Self { peer, run, target, stop, timeout: plan.timeout })
+        let has_keys = plan.slow == Some(SlowPolicy::LatestPerKey);
+        Ok(Self { peer, run, target, stop, timeout: plan.timeout, has_keys })
     }
 
     /// Messages one by one before anything is measured: at first TCP acknowledges every segment at once, which the
@@ -120,6 +127,7 @@ impl<'a> Publisher<'a> {
                 if burst == 0 {
                     break;
                 }
+                self.run.ledger.borrow_mut().measured.late.saturating_record(now - due);
                 self.write(burst, due)?;
                 published += burst;
                 written += burst;
@@ -157,7 +165,9 @@ impl<'a> Publisher<'a> {
     fn write(&mut self, messages: u64, due: u64) -> Result<(), BenchError> {
         let mut ledger = self.run.ledger.borrow_mut();
         for _ in 0..messages {
-            feed(&mut self.peer, &mut ledger, 0, due, None)?;
+            let key = self.has_keys.then(|| format!("key-{}", ledger.published(0) % KEYS).into());
+            let options = key.map(|key| PublishOptions { key: Some(key), ..PublishOptions::default() });
+            feed(&mut self.peer, &mut ledger, 0, due, None, options)?;
         }
         Ok(())
     }
@@ -204,11 +214,12 @@ pub(super) fn feed(
     topic: u32,
     due: u64,
     id: Option<CommandId>,
+    options: Option<PublishOptions>,
 ) -> Result<(), BenchError> {
     let (topic, payload) = ledger.publish(topic, due)?;
     let bytes = payload.as_bytes().len();
-    let len =
-        peer.feed(&Command { id, operation: Operation::Publish(Publish { topic, payload, options: None }) });
+    let options = options.map(Box::new);
+    let len = peer.feed(&Command { id, operation: Operation::Publish(Publish { topic, payload, options }) });
     match peer.welcome.as_ref().map(|welcome| welcome.limits.message_bytes) {
         Some(max) if len as u64 > max => Err(BenchError::TooLong { payload: bytes, len, max }),
         _ => Ok(()),

@@ -61,9 +61,18 @@ impl Report {
         if !matches!(plan.load, Load::Idle | Load::Storm { .. }) {
             let _ = write!(what, ", payloads of {} bytes", number(plan.payload_bytes as u64));
             match plan.length {
+                _ if matches!(plan.load, Load::Recover(_)) => {}
                 Length::Time(duration) => report.value("duration_wanted_s", duration.as_secs_f64()),
                 Length::Messages(messages) => report.value("messages_wanted", messages),
             }
+        }
+        if let Some(messages) = plan.history {
+            report.value("history_messages", messages);
+            let _ = write!(what, ", history of {}", number(messages as u64));
+        }
+        if let Some(policy) = plan.slow {
+            report.value("policy", policy.as_str());
+            let _ = write!(what, ", slow {:?}", policy.as_str());
         }
         report.row("run", what);
         let whose = match &target.server {

@@ -1,8 +1,11 @@
 //! A server of our own: this program again, as `topichub serve` in a process of its own, for one run.
 //! How it is measured is `process`'s, what is asked of it the scenarios'.
 
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+
+use uuid::Uuid;
 
 use super::error::BenchError;
 use super::process::{self, Process};
@@ -15,6 +18,25 @@ pub(super) struct Server {
     pub(super) address: String,
     /// Whether it has cores that we keep off.
     pub(super) has_cores: bool,
+    /// Cores that are neither its nor ours.
+    pub(super) spare_cores: Vec<usize>,
+}
+
+/// A configuration that a server reads once; it is gone with this value.
+struct ConfigFile(PathBuf);
+
+impl ConfigFile {
+    fn write(text: &str) -> io::Result<Self> {
+        let file = Self(std::env::temp_dir().join(format!("topichub-bench-{}.toml", Uuid::new_v4())));
+        std::fs::write(&file.0, text)?;
+        Ok(file)
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// What is said about any other server must not be about this one.
@@ -22,12 +44,16 @@ const ENVIRONMENT: [&str; 6] =
     ["TOPICHUB_LISTEN", "TOPICHUB_WORKERS", "TOPICHUB_CONFIG", "TOPICHUB_LOG", "TOPICHUB_DEMO", "RUST_LOG"];
 
 impl Server {
-    /// Starts it. Where there are more cores than workers, the first are for it alone and the last is ours.
-    pub(super) fn start(workers: usize) -> Result<Self, BenchError> {
+    /// Starts it, with a configuration if there is one. Where there are more cores than workers, the first are for it alone and the last is ours.
+    pub(super) fn start(workers: usize, config: Option<&str>) -> Result<Self, BenchError> {
         let program = std::env::current_exe().map_err(BenchError::Start)?;
         let mut command = Command::new(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers.to_string()]);
         command.args(["--log", "warn,topichub::cli::serve=info"]);
+        let config = config.map(ConfigFile::write).transpose().map_err(BenchError::Start)?;
+        if let Some(ConfigFile(path)) = &config {
+            command.arg("--config").arg(path);
+        }
         ENVIRONMENT.iter().for_each(|name| {
             command.env_remove(name);
         });
@@ -43,8 +69,10 @@ impl Server {
             process::keep_to(&cores[cores.len() - 1..]);
         }
         let child = child.map_err(BenchError::Start)?;
-        let mut server = Self { child, address: String::new(), has_cores };
+        let spare_cores = if has_cores { cores[workers..cores.len() - 1].to_vec() } else { Vec::new() };
+        let mut server = Self { child, address: String::new(), has_cores, spare_cores };
         server.await_start()?;
+        drop(config);
         Ok(server)
     }
 

@@ -1,30 +1,25 @@
 //! `slow`: readers that subscribe and then never read, beside healthy ones: what they do to them and to the server.
-//! Afterwards they are read out, to see what has become of each.
+//! Afterwards they are read out, to see what has become of each: what it got, and what it was told it does not get.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
-use actix_rt::task::JoinHandle;
 use futures_util::future::join_all;
 use socket2::SockRef;
-use tokio::time::{interval, timeout};
+use tokio::time::timeout;
 use topichub::Filter;
-use topichub::protocol::{Push, ServerMessage};
+use topichub::protocol::{Gap, Push, ServerMessage, SlowPolicy};
 
 use super::bar::Bar;
 use super::error::{BenchError, PeerError};
 use super::gauge::{Figures, Gauge};
 use super::outcome::Outcome;
 use super::peer::{Peer, Wish};
-use super::process::Process;
 use super::publisher::Publisher;
 use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::{Stage, WARM_UP};
-
-/// How often the server's memory is looked at.
-const LOOK: Duration = Duration::from_millis(250);
+use super::stamp::Stamper;
+use super::watch::Watch;
 
 /// What has become of a reader that did not read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,10 +28,20 @@ enum Fate {
     Disconnected(Option<u16>),
     /// It has got everything, late.
     CaughtUp,
+    /// It has got the newest, and of all it has not got it was told.
+    Told,
     /// It is still connected, and has not got everything.
     Pending,
     /// It has got something else than what came next.
     Wrong,
+}
+
+/// What one reader that did not read has found when it did.
+struct Sleeper {
+    fate: Fate,
+    delivered: u64,
+    /// Messages that it was told would not come.
+    withheld: u64,
 }
 
 /// The same rate twice: without those that do not read, and with them.
@@ -68,11 +73,12 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
         outcome = publisher.publish(1, Some(rate), plan.length, &bar).await?;
     }
     let beside = gauge.stop(&run)?;
-    let peak = watch.map(|watch| watch.peak.get().max(beside.server_bytes.unwrap_or(0)));
+    let peak = watch.map(|watch| watch.peak().max(beside.server_bytes.unwrap_or(0)));
     let last = run.ledger.borrow().published(0);
-    let fates = if outcome == Outcome::Complete {
+    let base = run.ledger.borrow().offset_base(0).unwrap_or(0);
+    let slept = if outcome == Outcome::Complete {
         tokio::select! {
-            fates = join_all(sleepers.into_iter().map(|peer| read_out(stage, peer, first, last))) => fates,
+            slept = join_all(sleepers.into_iter().map(|peer| read_out(stage, peer, first, last, base))) => slept,
             () = stop.asked() => { outcome = Outcome::Interrupted; Vec::new() }
         }
     } else {
@@ -84,8 +90,8 @@ pub(super) async fn run(stage: &Stage<'_>, stalled: usize, rate: f64) -> Result<
     if outcome != Outcome::Interrupted {
         ledger.close();
     }
-    let found = Found { without, beside, peak, fates };
-    let wrong = found.fates.iter().filter(|fate| **fate == Fate::Wrong).count();
+    let found = Found { without, beside, peak, slept, stalled };
+    let wrong = found.slept.iter().filter(|sleeper| sleeper.fate == Fate::Wrong).count();
     if wrong > 0 {
         ledger.faults.altered += wrong as u64;
         ledger.faults.tell(|| format!("{wrong} stalled readers got something else than what came next"));
@@ -119,17 +125,24 @@ struct Found {
     beside: Figures,
     /// The most memory the server had beside the stalled readers.
     peak: Option<u64>,
-    fates: Vec<Fate>,
+    slept: Vec<Sleeper>,
+    stalled: usize,
 }
 
 impl Found {
     fn tell(&self, report: &mut Report, bytes_before: Option<u64>) {
-        let Self { without, beside, peak, fates } = self;
+        let Self { without, beside, peak, slept, stalled } = self;
         report.add_latency("latency_without", "latency without", &without.measured.latency);
         report.add_latency("latency_beside", "latency beside", &beside.measured.latency);
         compare(report, without, beside);
-        if !fates.is_empty() {
-            tell_fates(report, fates);
+        if !slept.is_empty() {
+            tell_fates(report, slept);
+        }
+        let withheld = without.measured.withheld + beside.measured.withheld;
+        report.value("healthy_withheld_messages", withheld);
+        if withheld > 0 {
+            let text = format!("{} deliveries passed over, each told of", number(withheld));
+            report.row("healthy", text);
         }
         let (half, figures) = match beside.measured.messages {
             0 => ("without them", without),
@@ -144,6 +157,15 @@ impl Found {
             ("peak", "at most beside", *peak),
             ("after", "after", beside.server_bytes),
         ]);
+        let each =
+            |bytes: Option<u64>| Some((bytes? as f64 - without.server_bytes? as f64) / *stalled as f64);
+        report.value("server_memory_peak_per_stalled_bytes", each(*peak));
+        report.value("server_memory_after_per_stalled_bytes", each(beside.server_bytes));
+        if let (Some(peak), Some(after)) = (each(*peak), each(beside.server_bytes)) {
+            let kib = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
+            let text = format!("{} at most and {} at the end for each stalled one", kib(peak), kib(after));
+            report.row("", format!("{text}, over what it was without them"));
+        }
     }
 }
 
@@ -156,73 +178,73 @@ fn compare(report: &mut Report, without: &Figures, beside: &Figures) {
     }
 }
 
-fn tell_fates(report: &mut Report, fates: &[Fate]) {
+fn tell_fates(report: &mut Report, slept: &[Sleeper]) {
     let mut counts = BTreeMap::new();
-    fates.iter().for_each(|fate| *counts.entry(fate).or_insert(0) += 1);
-    let disconnected = fates.iter().filter(|fate| matches!(fate, Fate::Disconnected(_))).count();
+    slept.iter().for_each(|sleeper| *counts.entry(&sleeper.fate).or_insert(0) += 1);
+    let disconnected = slept.iter().filter(|sleeper| matches!(sleeper.fate, Fate::Disconnected(_))).count();
     report.value("stalled_disconnected", disconnected);
     report.value("stalled_caught_up", counts.get(&Fate::CaughtUp).copied().unwrap_or(0));
+    report.value("stalled_told_of_gaps", counts.get(&Fate::Told).copied().unwrap_or(0));
     report.value("stalled_pending", counts.get(&Fate::Pending).copied().unwrap_or(0));
     let name = |fate: &Fate| match fate {
         Fate::Disconnected(Some(code)) => format!("disconnected with {code}"),
         Fate::Disconnected(None) => "cut off".to_owned(),
         Fate::CaughtUp => "got everything in the end".to_owned(),
+        Fate::Told => "got the newest, and was told of all it did not get".to_owned(),
         Fate::Pending => "still connected, and behind".to_owned(),
         Fate::Wrong => "got something wrong".to_owned(),
     };
     let texts: Vec<_> =
         counts.iter().map(|(fate, count)| format!("{} {}", number(*count), name(fate))).collect();
     report.row("stalled", texts.join(", "));
+    let delivered = slept.iter().map(|sleeper| sleeper.delivered).sum();
+    let withheld = slept.iter().map(|sleeper| sleeper.withheld).sum();
+    report.value("stalled_delivered_messages", delivered);
+    report.value("stalled_withheld_messages", withheld);
+    if withheld > 0 {
+        report.row("", format!("{} delivered, {} passed over", number(delivered), number(withheld)));
+    }
 }
 
-/// Reads what a reader has not read, up to message `last`.
-async fn read_out(stage: &Stage<'_>, mut peer: Peer, first: u64, last: u64) -> Fate {
+/// Reads what a reader has not read, up to message `last`; `base` is what to add to a number for the offset.
+async fn read_out(stage: &Stage<'_>, mut peer: Peer, first: u64, last: u64, base: i128) -> Sleeper {
     // It may read as fast as it can now.
     let _ = SockRef::from(&peer.stream).set_recv_buffer_size(1 << 20);
-    let stamper = stage.stamper();
-    let mut next = first;
-    while next <= last {
+    let (stamper, policy) = (stage.stamper(), stage.plan.slow.unwrap_or(SlowPolicy::Disconnect));
+    let (mut delivered, mut withheld) = (0, 0);
+    let fate = loop {
+        let next = first + delivered + withheld;
+        if next > last {
+            break if withheld == 0 { Fate::CaughtUp } else { Fate::Told };
+        }
         match timeout(stage.plan.timeout, peer.next()).await {
-            Err(_) => return Fate::Pending,
+            Err(_) => break Fate::Pending,
             Ok(Ok(ServerMessage::Push(Push::Message { payload, .. }))) => {
-                match stamper.find(payload.as_bytes(), 1) {
-                    Some((stamp, _)) if stamp.number == next => next += 1,
-                    _ => return Fate::Wrong,
+                match number_of(&stamper, payload.as_bytes()) {
+                    Some(number) if number == next => delivered += 1,
+                    _ => break Fate::Wrong,
                 }
             }
+            Ok(Ok(ServerMessage::Push(Push::Gap(gap)))) => match passed_over(&gap, base, next, last) {
+                // The newest must come.
+                Some(count) if policy != SlowPolicy::Disconnect && next + count <= last => withheld += count,
+                _ => break Fate::Wrong,
+            },
             Ok(Ok(_)) => {}
-            Ok(Err(PeerError::Closed { code, .. })) => return Fate::Disconnected(Some(code)),
-            Ok(Err(PeerError::Lost(_))) => return Fate::Disconnected(None),
-            Ok(Err(_)) => return Fate::Wrong,
+            Ok(Err(PeerError::Closed { code, .. })) => break Fate::Disconnected(Some(code)),
+            Ok(Err(PeerError::Lost(_))) => break Fate::Disconnected(None),
+            Ok(Err(_)) => break Fate::Wrong,
         }
-    }
-    Fate::CaughtUp
+    };
+    Sleeper { fate, delivered, withheld }
 }
 
-/// Looks at the memory of a process until it is dropped.
-struct Watch {
-    peak: Rc<Cell<u64>>,
-    task: JoinHandle<()>,
+fn number_of(stamper: &Stamper, payload: &[u8]) -> Option<u64> {
+    stamper.find(payload, 1).map(|(stamp, _)| stamp.number)
 }
 
-impl Watch {
-    fn start(process: Option<Process>) -> Option<Self> {
-        let process = process?;
-        let peak = Rc::new(Cell::new(0));
-        let seen = Rc::clone(&peak);
-        let task = actix_rt::spawn(async move {
-            let mut look = interval(LOOK);
-            loop {
-                look.tick().await;
-                seen.set(seen.get().max(process.resident_bytes().unwrap_or(0)));
-            }
-        });
-        Some(Self { peak, task })
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// How many messages a gap tells of, if it begins with message `next`.
+fn passed_over(gap: &Gap, base: i128, next: u64, last: u64) -> Option<u64> {
+    let [from, to] = [gap.from, gap.to].map(|offset| i128::from(offset) - base);
+    (from == i128::from(next) && (from..=i128::from(last)).contains(&to)).then_some((to - from) as u64 + 1)
 }

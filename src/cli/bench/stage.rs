@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep};
-use topichub::protocol::{Command, CommandId, Operation};
+use topichub::protocol::{Command, CommandId, Operation, SlowPolicy, SubscribeOptions};
 use topichub::{Filter, Topic};
 use uuid::Uuid;
 
@@ -89,13 +89,20 @@ impl<'a> Stage<'a> {
 
     /// Opens the books.
     pub(super) fn run(&self, subscriptions: &Subscriptions) -> Result<Rc<Run>, BenchError> {
-        Ok(Run::new(Ledger::new(self.stamper(), self.plan.payload_bytes, subscriptions)?))
+        let ledger = Ledger::new(self.stamper(), self.plan.payload_bytes, subscriptions)?;
+        let may_lose = self.plan.slow.is_some_and(|policy| policy != SlowPolicy::Disconnect);
+        Ok(Run::new(if may_lose { ledger.with_gaps() } else { ledger }))
     }
 
     /// How the subscriber of this number connects.
     pub(super) fn wish(&self, subscriber: usize) -> Wish {
         let (codec, deflate) = (self.plan.codec(subscriber), self.plan.offers_deflate(subscriber));
         Wish { codec, deflate, small_window: false }
+    }
+
+    /// How subscribers subscribe.
+    pub(super) fn options(&self) -> SubscribeOptions {
+        SubscribeOptions { slow: self.plan.slow, ..SubscribeOptions::default() }
     }
 
     /// Connects and subscribes to whatever is asked. A server that says 503 is asked again when it wants to be, for as
@@ -109,7 +116,7 @@ impl<'a> Stage<'a> {
         loop {
             let attempt = async {
                 let mut peer = Peer::open(self.target, wish).await?;
-                peer.subscribe(filters).await?;
+                peer.subscribe(filters, &self.options()).await?;
                 Ok(peer)
             };
             match attempt.await {

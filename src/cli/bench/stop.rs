@@ -26,10 +26,15 @@ impl Stop {
         let signal = signal().map_err(BenchError::Signals)?;
         actix_rt::spawn(async move {
             signal.await;
-            told.0.is_asked.set(true);
-            told.0.notify.notify_waiters();
+            told.ask();
         });
         Ok(stop)
+    }
+
+    /// Wants the run to end.
+    pub(super) fn ask(&self) {
+        self.0.is_asked.set(true);
+        self.0.notify.notify_waiters();
     }
 
     pub(super) fn is_asked(&self) -> bool {

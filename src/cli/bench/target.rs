@@ -31,7 +31,7 @@ impl Target {
         let (url, server) = match &plan.url {
             Some(url) => (url.clone(), None),
             None => {
-                let server = Server::start(plan.workers)?;
+                let server = Server::start(plan.workers, plan.config().as_deref())?;
                 let url = format!("ws://{}", server.address).parse();
                 (url.map_err(|_| BenchError::NotStarted(server.address.clone()))?, Some(server))
             }
@@ -48,6 +48,11 @@ impl Target {
         let found = finding.unwrap_or(Err(PeerError::NoAnswer(CONNECT_TIMEOUT)));
         let address = found.map_err(|error| error.of("us", &url))?;
         Ok(Self { url, address, process, server })
+    }
+
+    /// The same server, for whoever must not end it.
+    pub(super) fn borrowed(&self) -> Self {
+        Self { url: self.url.clone(), address: self.address, process: self.process, server: None }
     }
 
     /// What is named in the `Host` header.
