@@ -166,3 +166,12 @@ impl Codec {
         encode_server::presence(self, presence, out);
     }
 }
+
+/// Takes a text that came outside of a command, such as in a query, as the name under this key: `key`, `dedup`, `group`
+/// and `user` are 1 to 128 bytes of UTF-8 without control characters.
+///
+/// # Errors
+/// `bad_request`, in the words that a command with such a name is answered with.
+pub fn name(key: &'static str, text: &str) -> Result<Box<str>, CommandError> {
+    fields::name(key, text).map_err(CommandError::from)
+}
