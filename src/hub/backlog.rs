@@ -94,16 +94,14 @@ impl Backlog {
             self.lanes.insert(topic.clone(), Lane::new(mode));
         }
         self.change(topic, |lane| {
-            if lane.mode() != mode {
-                lane.set_mode(mode);
-            }
-            lane.push(kept, now)
+            let opens = if lane.mode() == mode { None } else { lane.set_mode(mode) };
+            lane.push(kept, now).or(opens)
         })?
     }
 
-    /// The time has come for a topic; returns when to call this again.
-    pub(crate) fn open(&mut self, topic: &Topic, now: Duration) -> Option<Duration> {
-        self.change(topic, |lane| lane.open(now))?
+    /// The time has come for a topic, which was `due`; returns when to call this again.
+    pub(crate) fn open(&mut self, topic: &Topic, due: Duration, now: Duration) -> Option<Duration> {
+        self.change(topic, |lane| lane.open(due, now))?
     }
 
     /// Changes a lane, and keeps account of it.
@@ -165,11 +163,17 @@ impl Backlog {
 
     /// Topics have other modes now, or none: `mode` says which. What waits for one without is let go; a replay that
     /// brings the topic as well begins before it.
-    pub(crate) fn change_modes(&mut self, mode: impl Fn(&Topic) -> Option<Mode>) {
+    ///
+    /// Returns which topics to [`open`](Self::open) when.
+    pub(crate) fn change_modes(&mut self, mode: impl Fn(&Topic) -> Option<Mode>) -> Vec<(Topic, Duration)> {
+        let mut due = Vec::new();
         let topics: Vec<_> = self.lanes.keys().cloned().collect();
         for topic in topics {
             match mode(&topic) {
-                Some(mode) => _ = self.change(&topic, |lane| lane.set_mode(mode)),
+                Some(mode) => {
+                    let opens = self.change(&topic, |lane| lane.set_mode(mode)).flatten();
+                    due.extend(opens.map(|opens| (topic, opens)));
+                }
                 None => {
                     let first = self.lanes.get(&topic).and_then(Lane::first);
                     self.change(&topic, |lane| *lane = Lane::new(Mode::PLAIN));
@@ -181,5 +185,6 @@ impl Backlog {
                 }
             }
         }
+        due
     }
 }

@@ -94,7 +94,10 @@ struct Waiting {
 /// When the next message may come, and which one that will be.
 #[derive(Debug)]
 struct Gate {
-    opens: Duration,
+    /// When it was open last.
+    opened: Duration,
+    /// When somebody will look whether it is to open.
+    timer: Duration,
     /// The newest; with `latest-per-key`, of each key.
     held: Vec<Rc<Kept>>,
 }
@@ -130,8 +133,8 @@ impl Lane {
     }
 
     /// From now on it goes by another mode. What is held back for its time waits for the reader only, unless the new
-    /// mode has times as well.
-    pub(crate) fn set_mode(&mut self, mode: Mode) {
+    /// mode has times as well: then [`open`](Self::open) is to be called at the time returned.
+    pub(crate) fn set_mode(&mut self, mode: Mode) -> Option<Duration> {
         self.mode = mode;
         self.settled = 0;
         if mode.interval.is_zero()
@@ -139,6 +142,12 @@ impl Lane {
         {
             gate.held.into_iter().for_each(|kept| self.append(kept));
         }
+        // If it is to open later than it was to, whoever looks will find that out.
+        let gate = self.gate.as_mut()?;
+        let opens = gate.opened + mode.interval;
+        let sooner = opens < gate.timer;
+        gate.timer = gate.timer.min(opens);
+        sooner.then_some(opens)
     }
 
     /// Whether nothing is left to remember.
@@ -172,10 +181,10 @@ impl Lane {
         }
         match &mut self.gate {
             None => {
-                let opens = now + self.mode.interval;
-                self.gate = Some(Gate { opens, held: Vec::new() });
+                let timer = now + self.mode.interval;
+                self.gate = Some(Gate { opened: now, timer, held: Vec::new() });
                 self.append(kept);
-                Some(opens)
+                Some(timer)
             }
             Some(gate) => {
                 let by_key = self.mode.policy == SlowPolicy::LatestPerKey;
@@ -187,20 +196,22 @@ impl Lane {
         }
     }
 
-    /// It is time: what was held back goes on. Returns when to call this again, if there is anything to wait for.
-    pub(crate) fn open(&mut self, now: Duration) -> Option<Duration> {
-        let gate = self.gate.as_mut()?;
-        if now < gate.opens {
-            return Some(gate.opens);
+    /// It was to be called at `due`, and if that still holds, what was held back goes on. Returns when to call this again,
+    /// if there is anything to wait for.
+    pub(crate) fn open(&mut self, due: Duration, now: Duration) -> Option<Duration> {
+        let gate = self.gate.as_mut().filter(|gate| gate.timer == due)?;
+        gate.timer = gate.opened + self.mode.interval;
+        if now < gate.timer {
+            return Some(gate.timer);
         }
         if gate.held.is_empty() {
             self.gate = None;
             return None;
         }
-        gate.opens = now + self.mode.interval;
-        let (opens, held) = (gate.opens, std::mem::take(&mut gate.held));
+        (gate.opened, gate.timer) = (now, now + self.mode.interval);
+        let (timer, held) = (gate.timer, std::mem::take(&mut gate.held));
         held.into_iter().for_each(|kept| self.append(kept));
-        Some(opens)
+        Some(timer)
     }
 
     fn append(&mut self, kept: Rc<Kept>) {
@@ -385,10 +396,10 @@ mod tests {
         assert_eq!(lane.push(kept(3, ""), 10 * second), None);
         assert_eq!(told(&lane), "1");
         lane.sent();
-        assert_eq!(lane.open(11 * second), Some(12 * second));
+        assert_eq!(lane.open(11 * second, 11 * second), Some(12 * second));
         assert_eq!(told(&lane), "3", "what was not asked for is no gap");
         lane.settle();
-        assert_eq!(lane.open(12 * second), None, "nothing came, so nothing is waited for");
+        assert_eq!(lane.open(12 * second, 12 * second), None, "nothing came, so nothing is waited for");
         assert_eq!(lane.push(kept(4, ""), 30 * second), Some(31 * second));
         lane.settle();
         assert_eq!(told(&lane), "(3-3 conflated) 4", "3 was due and the reader did not take it");
@@ -402,8 +413,26 @@ mod tests {
         for (offset, key) in [(2, "a"), (3, "b"), (4, "a")] {
             assert_eq!(lane.push(kept(offset, key), second), None);
         }
-        lane.open(2 * second);
+        lane.open(2 * second, 2 * second);
         assert_eq!(told(&lane), "1 3 4");
+    }
+
+    #[test]
+    fn a_rate_that_is_changed_counts_from_the_last_message_on() {
+        let second = Duration::from_secs(1);
+        let mut lane = lane(SlowPolicy::Latest, 10 * second);
+        assert_eq!(lane.push(kept(1, ""), second), Some(11 * second));
+        lane.push(kept(2, ""), 2 * second);
+        lane.sent();
+        assert_eq!(
+            lane.set_mode(Mode { policy: SlowPolicy::Latest, interval: 3 * second }),
+            Some(4 * second)
+        );
+        assert_eq!(lane.open(4 * second, 4 * second), Some(7 * second));
+        assert_eq!(told(&lane), "2");
+        assert_eq!(lane.open(11 * second, 11 * second), None, "that was the time before");
+        assert_eq!(lane.set_mode(Mode { policy: SlowPolicy::Latest, interval: 5 * second }), None);
+        assert_eq!(lane.open(7 * second, 7 * second), Some(9 * second), "later than it was to be");
     }
 
     #[test]

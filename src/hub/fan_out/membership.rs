@@ -201,10 +201,10 @@ impl<L: Outlet> FanOut<L> {
 
     /// Subscriptions have come, gone or changed: what waits goes by what there is now.
     pub(super) fn update_modes(&mut self, key: SubscriberKey) {
-        let Self { subscribers, groups, .. } = self;
+        let Self { subscribers, groups, timers, .. } = self;
         let Some(subscriber) = subscribers.get_mut(key) else { return };
         let Some(mut backlog) = subscriber.backlog.take() else { return };
-        backlog.change_modes(|topic| {
+        let due = backlog.change_modes(|topic| {
             subscriber.mode_by(|membership| groups[membership.group].filter.matches(topic))
         });
         // A topic that nobody asks for any more begins anew if it is asked for again.
@@ -213,6 +213,7 @@ impl<L: Outlet> FanOut<L> {
             memberships.any(|membership| groups[membership.group].filter.matches(topic))
         });
         subscriber.backlog = Some(backlog);
+        due.into_iter().for_each(|(topic, opens)| timers.set(opens, key, topic));
         self.drain(key);
     }
 }

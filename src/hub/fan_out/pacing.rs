@@ -20,6 +20,12 @@ const OWN_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Timers(BinaryHeap<Reverse<(Duration, SubscriberKey, Topic)>>);
 
+impl Timers {
+    pub(super) fn set(&mut self, due: Duration, key: SubscriberKey, topic: Topic) {
+        self.0.push(Reverse((due, key, topic)));
+    }
+}
+
 impl<L> Subscriber<L> {
     /// How the messages of a topic with these groups reach this subscriber; none if it does not get them (yet).
     fn mode(&self, groups: &[GroupKey]) -> Option<Mode> {
@@ -88,7 +94,7 @@ impl<L: Outlet> FanOut<L> {
             for kept in topic.kept_for(key) {
                 let name = &kept.published.message.topic;
                 if let Some(opens) = backlog.push(name, mode, kept.keep(outboxes), now) {
-                    timers.0.push(Reverse((opens, key, name.clone())));
+                    timers.set(opens, key, name.clone());
                 }
             }
         }
@@ -105,12 +111,12 @@ impl<L: Outlet> FanOut<L> {
         let mut keys = Vec::new();
         while let Some(Reverse((due, ..))) = self.timers.0.peek()
             && *due <= now
-            && let Some(Reverse((_, key, topic))) = self.timers.0.pop()
+            && let Some(Reverse((due, key, topic))) = self.timers.0.pop()
         {
             let Some(subscriber) = self.subscribers.get_mut(key) else { continue };
             let Some(backlog) = &mut subscriber.backlog else { continue };
-            if let Some(opens) = backlog.open(&topic, now) {
-                self.timers.0.push(Reverse((opens, key, topic)));
+            if let Some(opens) = backlog.open(&topic, due, now) {
+                self.timers.set(opens, key, topic);
             }
             keys.push(key);
         }

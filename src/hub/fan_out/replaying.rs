@@ -48,24 +48,24 @@ impl<L: Outlet> FanOut<L> {
         self.take_batch(key, catch_up, batch, now);
     }
 
-    /// Finds out which topics the session gets by an earlier subscription: those are not replayed. One that it gets no
-    /// more is replayed from where it was left.
+    /// Finds out which topics the session gets by another subscription: those are not replayed. One that it gets no more
+    /// is replayed from where it was left.
     pub(super) fn cover(&mut self, key: SubscriberKey, catch_up: &mut CatchUp, batch: &mut Batch) {
         let Self { subscribers, groups, .. } = self;
         let Some(subscriber) = subscribers.get_mut(key) else { return };
-        let earlier = |topic: &Topic| {
-            let earlier = subscriber.memberships.iter().filter(|other| other.since < catch_up.since);
-            // One that is live counts before one that is not.
-            let matching = earlier.filter(|other| groups[other.group].filter.matches(topic));
-            matching.max_by_key(|other| other.is_live())
+        let cover = |topic: &Topic| {
+            let others = subscriber.memberships.iter().filter(|other| other.since != catch_up.since);
+            let matching = others.filter(|other| groups[other.group].filter.matches(topic));
+            // Of several replays the earliest brings a topic; one that is live brings it in any case.
+            matching.fold(Cover::None, |cover, other| match cover {
+                _ if other.is_live() => Cover::Live,
+                Cover::None if other.since < catch_up.since => Cover::Replay,
+                cover => cover,
+            })
         };
         let mut marks = Vec::new();
         for cursor in &mut catch_up.cursors {
-            let cover = match earlier(&cursor.topic) {
-                None => Cover::None,
-                Some(other) if other.is_live() => Cover::Live,
-                Some(_) => Cover::Replay,
-            };
+            let cover = cover(&cursor.topic);
             match (cursor.cover, cover) {
                 (Cover::None, Cover::Live) => marks.push((cursor.topic.clone(), cursor.end())),
                 (Cover::Replay | Cover::Live, Cover::None) => {
