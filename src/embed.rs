@@ -170,13 +170,14 @@ impl Hub {
             presence_members_max: settings.presence_members_max,
             secret,
         };
+        let census = Arc::<Census>::default();
+        let registry_census = Arc::clone(&census);
         let registry = Registry::start_in_arbiter(&arbiter, move |_| {
-            Registry::new(RegistryCore::new(Box::new(engine), core_settings), clock)
+            Registry::new(RegistryCore::new(Box::new(engine), core_settings), clock, registry_census)
         });
         let next_worker = Arc::new(AtomicU32::new(0));
         let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (to_registry, local_settings) = (registry.clone(), Arc::clone(&settings));
-        let census = Arc::<Census>::default();
         let (local_census, local_house) = (Arc::clone(&census), house.clone());
         let local = FanOut::start_in_arbiter(&arbiter, move |_| {
             let worker = Worker::new(local_id, local_settings, clock, to_registry, local_census, local_house);
@@ -338,6 +339,12 @@ impl Hub {
     /// How many WebSocket connections are open or closing, over all threads.
     pub fn sessions(&self) -> usize {
         self.inner.census.sessions.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes of memory topics and what is remembered of them take, as of the last second; at most
+    /// [`Settings::history_bytes_max`].
+    pub fn history_bytes(&self) -> usize {
+        self.inner.census.history_bytes.load(Ordering::Relaxed)
     }
 
     /// Tells every client to come back (4201) and closes its connection.

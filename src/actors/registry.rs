@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use tokio::sync::oneshot;
 use topichub_protocol::reply::Reply;
 
 use super::fan_out::{Deliveries, Drain, FanOut};
+use super::worker::Census;
 use crate::clock::Clock;
 use crate::hub::input::{Asker, Delivery, Effect, Input, Ticket, WorkerId};
 use crate::hub::registry::Registry as Core;
@@ -25,6 +28,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(crate) struct Registry {
     core: Core,
     clock: Clock,
+    census: Arc<Census>,
     workers: HashMap<WorkerId, ToWorker>,
     waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
@@ -60,10 +64,11 @@ pub(crate) struct Ask {
 }
 
 impl Registry {
-    pub(crate) fn new(core: Core, clock: Clock) -> Self {
+    pub(crate) fn new(core: Core, clock: Clock, census: Arc<Census>) -> Self {
         Self {
             core,
             clock,
+            census,
             workers: HashMap::new(),
             waiting: HashMap::new(),
             next_ticket: 0,
@@ -126,7 +131,10 @@ impl Actor for Registry {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.spawn(SendAtTheEndOfEachTurn);
-        ctx.run_interval(TICK, |registry, _| registry.take(Input::Tick));
+        ctx.run_interval(TICK, |registry, _| {
+            registry.take(Input::Tick);
+            registry.census.history_bytes.store(registry.core.history_bytes(), Ordering::Relaxed);
+        });
     }
 }
 

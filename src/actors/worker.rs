@@ -28,6 +28,8 @@ pub(crate) struct Census {
     pub(crate) sessions: AtomicUsize,
     /// Fan-outs: one for each thread that serves connections, and one for this process's own subscriptions.
     pub(crate) workers: AtomicUsize,
+    /// The bytes of memory that topics and their messages of the past take, as of the last second.
+    pub(crate) history_bytes: AtomicUsize,
 }
 
 /// One worker thread of one hub.

@@ -156,6 +156,11 @@ impl Registry {
         }));
     }
 
+    /// How much memory topics and their messages of the past take, in bytes.
+    pub(crate) fn history_bytes(&self) -> usize {
+        self.engine.history_bytes()
+    }
+
     /// Where a topic stands.
     #[cfg(test)]
     pub(crate) fn extent(&mut self, topic: &Topic, now: Duration) -> crate::engine::Extent {
