@@ -1,6 +1,7 @@
-"""Publishing over HTTP: the same topics and limits as on WebSockets (SPEC.md section 11)."""
+"""The twin over HTTP: the same topics, limits and positions as on WebSockets (SPEC.md section 11)."""
 
 import json
+import threading
 import urllib.parse
 from typing import Any
 
@@ -172,3 +173,82 @@ def test_a_body_that_is_not_announced_in_full_may_come_in_chunks(server: Server,
     )
     assert answer.status == 200
     assert reader.push()["data"] == {"home": 3}
+
+
+def test_a_query_says_what_a_publish_says_beside_its_data(archive: Server, visit: Connect, topic: str) -> None:
+    reader = visit(MSGPACK)
+    reader.subscribe(topic)
+    query = urllib.parse.urlencode({"key": "r3 14", "dedup": "größe+1", "if_offset": 0, "ttl_ms": 600_000})
+    first = archive.request("POST", f"/topics/{topic}?{query}", '"taken"')
+    assert first.json["offset"] == 1
+    assert reader.push()["key"] == "r3 14"
+    assert archive.request("POST", f"/topics/{topic}?{query}", '"taken"').json == first.json | {"duplicate": True}
+    answer = archive.request("POST", f"/topics/{topic}?if_offset=0", '"free"')
+    assert (answer.status, answer.problem()["code"]) == (409, "conflict")
+    assert reader.kept() == []
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/msgpack"])
+def test_history_over_http_is_the_history_of_websockets(
+    archive: Server, visit: Connect, topic: str, accept: str
+) -> None:
+    peer = visit(JSON if accept.endswith("json") else MSGPACK)
+    for number in range(5):
+        epoch = peer.publish(topic, {"number": number}, key=f"k{number}")["epoch"]
+    path = f"/topics/{topic}/messages?after={epoch}:1&limit=3"
+    answer = archive.request("GET", path, headers={"accept": accept})
+    assert (answer.status, answer.headers["content-type"]) == (200, accept)
+    page = answer.json if accept.endswith("json") else msgpack.unpackb(answer.body)
+    asked = peer.ask("history", topic=topic, after={"epoch": epoch, "offset": 1}, limit=3)
+    assert {"op": "history", **page} == asked
+    again = archive.request("GET", path, headers={"accept": accept, "if-none-match": answer.headers["etag"]})
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_who_polls_gets_each_message_once(archive: Server, visit: Connect, topic: str) -> None:
+    """One who asks again and again for what comes next, while somebody publishes."""
+    count = 200
+    got: list[int] = []
+    writer = visit()
+    epoch = writer.ask("history", topic=topic)["epoch"]
+
+    def publish() -> None:
+        for number in range(1, count + 1):
+            writer.publish(topic, number)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    try:
+        while len(got) < count:
+            page = archive.request("GET", f"/topics/{topic}/messages?after={epoch}:{len(got)}&wait=5&limit=7").json
+            assert page["recovered"] is True
+            got += [message["data"] for message in page["messages"]]
+    finally:
+        publishing.join()
+    assert got == list(range(1, count + 1))
+
+
+def test_presence_over_http_is_the_presence_of_websockets(archive: Server, visit: Connect, topic: str) -> None:
+    peer = visit()
+    peer.ask("authenticate", user="ann")
+    peer.subscribe(topic, presence={"watch": False})
+    answer = archive.request("GET", f"/topics/{topic}/presence")
+    assert {"op": "presence", **answer.json} == peer.ask("presence", topic=topic)
+    assert answer.json["members"] == [{"user": "ann"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/topics/a/messages?after=nonsense", 400, "bad_request"),
+        ("/topics/a/messages?after=1:0", 410, "unrecoverable"),
+        ("/topics/a/messages?wait=5", 400, "bad_request"),
+        ("/topics/a/messages?limit=0", 400, "bad_request"),
+        ("/topics/a.*/messages", 400, "invalid_topic"),
+        ("/topics/$sys.a/messages", 403, "forbidden"),
+        ("/topics/$sys.a/presence", 403, "forbidden"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_a_problem_too(server: Server, path: str, status: int, code: str) -> None:
+    answer = server.request("GET", path)
+    assert (answer.status, answer.problem()["code"]) == (status, code)
