@@ -54,8 +54,8 @@ def server(start_server: StartServer) -> Iterator[Server]:
 
 @pytest.fixture
 def archive(start_server: StartServer) -> Iterator[Server]:
-    """A server that remembers 10,000 messages of each topic, but of those under `brief` the last five."""
-    server = start_server(Rule("brief.>", messages=5), Rule(">", messages=10_000))
+    """A server that remembers 10,000 messages of each topic, under `brief` the last five, under `narrow` a thousand."""
+    server = start_server(Rule("brief.>", messages=5), Rule("narrow.>", messages=1_000), Rule(">", messages=10_000))
     yield server
     server.assert_sound()
 

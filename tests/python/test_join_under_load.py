@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from conftest import Connect
-from peer import JSON, MSGPACK, Map
+from peer import JSON, MSGPACK, Map, Peer
 from server import DEADLINE, Server
 
 MESSAGES = 2_000
@@ -27,6 +27,7 @@ class Visitor:
     epoch: str
     number: int
     seen: int = 0
+    lost: int = 0
     visits: int = 0
 
     @property
@@ -60,25 +61,30 @@ class Visitor:
             await socket.send(self.command())
             subscribed = await self.read(socket)
             assert subscribed["op"] == "subscribed", subscribed
-            assert subscribed["recovered"] is True, subscribed
-            for _ in range(messages):
+            end, lost = self.seen + messages, self.lost
+            while self.seen < end:
                 said = await self.read(socket)
+                if said["op"] == "gap":
+                    assert (said["from"], said["why"]) == (self.seen + 1, "history"), said
+                    self.lost += said["to"] - self.seen
+                    self.seen = said["to"]
+                    continue
                 assert (said["op"], said["offset"], said["data"]) == ("message", self.seen + 1, self.seen + 1), said
                 self.seen += 1
+            assert subscribed["recovered"] or self.lost > lost, subscribed
 
     async def stay(self, chance: random.Random) -> None:
         while self.seen < MESSAGES:
             await self.visit(min(chance.randint(1, 600), MESSAGES - self.seen))
 
 
-def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server, visit: Connect, topic: str) -> None:
-    writer = visit()
-    epoch = writer.subscribe(f"{topic}.count")["epoch"]
-    assert writer.ask("unsubscribe", topic=f"{topic}.count")["op"] == "unsubscribed"
-    visitors = [Visitor(archive, topic, epoch, number) for number in range(VISITORS)]
+def stay_while_counting(server: Server, writer: Peer, topic: str, visitors: int) -> list[Visitor]:
+    """So many come and go until each has heard of all messages, those it missed included."""
+    epoch = writer.ask("history", topic=f"{topic}.count")["epoch"]
+    crowd = [Visitor(server, topic, epoch, number) for number in range(visitors)]
 
     async def all_stay() -> None:
-        await asyncio.gather(*(visitor.stay(random.Random(visitor.number)) for visitor in visitors))
+        await asyncio.gather(*(visitor.stay(random.Random(visitor.number)) for visitor in crowd))
 
     def count() -> None:
         for number in range(1, MESSAGES + 1):
@@ -90,5 +96,16 @@ def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server
         asyncio.run(all_stay())
     finally:
         counting.join()
-    assert all(visitor.seen == MESSAGES for visitor in visitors)
-    assert sum(visitor.visits for visitor in visitors) > 3 * VISITORS
+    assert all(visitor.seen == MESSAGES for visitor in crowd)
+    return crowd
+
+
+def test_each_sequence_is_whole_however_often_one_comes_and_goes(archive: Server, visit: Connect, topic: str) -> None:
+    crowd = stay_while_counting(archive, visit(), topic, VISITORS)
+    assert sum(visitor.visits for visitor in crowd) > 3 * VISITORS
+    assert sum(visitor.lost for visitor in crowd) == 0
+
+
+def test_what_a_short_history_lost_meanwhile_is_said_exactly(archive: Server, visit: Connect, topic: str) -> None:
+    crowd = stay_while_counting(archive, visit(), f"brief.{topic}", 10)
+    assert sum(visitor.lost for visitor in crowd) > 0, "nobody came back too late: this shows nothing"

@@ -202,3 +202,29 @@ def test_a_replay_larger_than_any_outbox_waits_for_its_reader(
         assert (said["offset"], zlib.crc32(data)) == (offset, expected)
     assert [said["data"] for said in reader.pushes(100)] == list(range(1, 101))
     assert reader.ask("ping") == {"op": "pong"}
+
+
+def test_what_is_forgotten_while_the_reader_takes_its_time_is_a_gap(
+    archive: Server, visit: Connect, topic: str, subprotocol: str
+) -> None:
+    topic = f"narrow.{topic}"
+    body = os.urandom(16_384)
+    for _ in range(1_000):
+        answer = archive.request("POST", f"/topics/{topic}", body, {"content-type": "application/octet-stream"})
+        assert answer.status == 200
+    reader, writer = visit(subprotocol, max_queue=1, compression=None), visit()
+    assert reader.subscribe(topic, replay={"last": 1_000})["replayed"] == 1_000
+    fill(writer, topic, 1_500)
+
+    last, lost = 0, 0
+    while last < 2_500:
+        [said] = reader.pushes(1)
+        if said["op"] == "gap":
+            assert (said["from"], said["why"]) == (last + 1, "history"), said
+            lost += said["to"] - last
+            last = said["to"]
+        else:
+            assert (said["op"], said["offset"]) == ("message", last + 1), said
+            last = said["offset"]
+    assert lost > 0, "nothing was forgotten: this shows nothing"
+    assert reader.kept() == []
