@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use topichub::protocol::codec;
-use topichub::protocol::command::{MAX_RATE_RANGE, REPLAY_LAST_MAX, REPLAY_SECONDS_MAX};
+use topichub::protocol::command::{MAX_RATE_RANGE, NAME_BYTES_MAX, REPLAY_LAST_MAX, REPLAY_SECONDS_MAX};
 use topichub::protocol::position::OFFSET_LIMIT;
 use topichub::protocol::{Meta, MetaError, PublishOptions, Replay, SlowPolicy, SubscribeOptions};
 use topichub::{Filter, Position};
@@ -30,7 +29,7 @@ pub(crate) struct Delivery {
     #[arg(long, value_name = "N", value_parser = parse_max_rate)]
     max_rate: Option<Interval>,
     /// Share the messages with the other members of this group
-    #[arg(long, value_name = "NAME", value_parser = parse_group, conflicts_with_all = ["replay", "slow", "max_rate"])]
+    #[arg(long, value_name = "NAME", value_parser = parse_name, conflicts_with_all = ["replay", "slow", "max_rate"])]
     group: Option<Box<str>>,
 }
 
@@ -42,13 +41,13 @@ struct Interval(Duration);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Label {
     /// Which of the topic's things the messages are about
-    #[arg(long, value_name = "NAME", value_parser = parse_key)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     key: Option<Box<str>>,
     /// How long they are worth having, such as 30s; later they are not replayed
     #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     ttl: Option<Duration>,
     /// A second DATA of this name is taken for a repeat of the first
-    #[arg(long, value_name = "NAME", value_parser = parse_dedup)]
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
     dedup: Option<Box<str>>,
     /// Publish DATA only if the topic's last offset is N
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..OFFSET_LIMIT))]
@@ -128,20 +127,15 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn parse_group(text: &str) -> Result<Box<str>, String> {
-    name("group", text)
-}
-
-fn parse_key(text: &str) -> Result<Box<str>, String> {
-    name("key", text)
-}
-
-fn parse_dedup(text: &str) -> Result<Box<str>, String> {
-    name("dedup", text)
-}
-
-fn name(key: &'static str, text: &str) -> Result<Box<str>, String> {
-    codec::name(key, text).map_err(|error| error.message)
+/// `key`, `dedup` and `group`.
+fn parse_name(text: &str) -> Result<Box<str>, String> {
+    if !(1..=NAME_BYTES_MAX).contains(&text.len()) {
+        return Err(format!("must be 1 to {NAME_BYTES_MAX} bytes long, got {}", text.len()));
+    }
+    if text.contains(char::is_control) {
+        return Err("must not hold control characters".to_owned());
+    }
+    Ok(text.into())
 }
 
 fn parse_entry(text: &str) -> Result<(Box<str>, Box<str>), String> {
