@@ -36,7 +36,7 @@ export function connect() {
     state.textContent = { connecting: "connecting", open: "connected", waiting, closed: "closed" }[name];
     state.title = why;
     if (name === "closed" && why) state.textContent += ` (${why})`;
-    if (name === "waiting") notice.textContent = "";
+    if (name !== "open") notice.textContent = "";
   };
   hub.addEventListener("state", show);
   hub.addEventListener("resumed", ({ detail: { messages, missed } }) => {

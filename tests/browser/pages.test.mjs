@@ -237,7 +237,7 @@ story("offline and back, the ticker has missed nothing", async (open, context) =
   await context.setOffline(false);
 
   const notice = await textOf(page, "#notice", something);
-  const [, messages] = /^resumed, (\d+) messages caught up, none missed$/.exec(notice) ?? assert.fail(notice);
+  const [, messages] = /^resumed, (\d+) messages? caught up, none missed$/.exec(notice) ?? assert.fail(notice);
   assert.ok(Number(messages) >= 40, notice);
   await textOf(page, `[data-topic="${topic}"] .price`, (text) => text === "41.00");
   assert.deepEqual(offsetsOf(page, topic), upTo(41));
@@ -267,6 +267,39 @@ story("a connection that breaks is taken up where it was", async (open) => {
     wire.close();
   }
 }, { ...DESKTOP, tolerated: /WebSocket connection to/ });
+
+story("the ticker counts the gaps that the server announces", async (open) => {
+  const topic = fresh("ticker.gap");
+  const wire = await Wire.to(origin);
+  try {
+    const page = await open("ticker.html", wire.origin);
+    await connected(page);
+    await publish(topic, [{ price: 1 }]);
+    await page.locator(`[data-topic="${topic}"]`).waitFor();
+    assert.equal(await page.locator("#gaps").textContent(), "no gaps");
+    wire.cut();
+    await textOf(page, ".state", (text) => text === "reconnecting");
+    // The demo remembers the last thousand.
+    for (const first of [2, 552]) await publish(topic, upTo(first + 549, first).map((price) => ({ price })));
+    wire.mend();
+    assert.match(await textOf(page, "#notice", something), /^resumed, 1\d{3} messages caught up, 100 missed$/);
+    assert.equal(await page.locator("#gaps").textContent(), "1 gap, 100 messages left out");
+    assert.deepEqual(offsetsOf(page, topic), [1, ...upTo(1101, 102)]);
+  } finally {
+    wire.close();
+  }
+}, { ...DESKTOP, tolerated: /WebSocket connection to/ });
+
+story("changing the subprotocol misses nothing", async (open) => {
+  const page = await open("ticker.html");
+  await connected(page);
+  await page.locator("#symbols tr").first().waitFor();
+  for (const protocol of ["pubsub.msgpack", "pubsub.json"]) {
+    await page.locator(`[name="protocol"][value="${protocol}"]`).press("Space");
+    await page.waitForFunction((protocol) => location.search.includes(protocol), protocol);
+    await page.waitForFunction(() => /^resumed, \d+ messages? caught up, none missed$/.test(document.querySelector("#notice").textContent));
+  }
+});
 
 story("what history no longer holds is said to be missed, and so is what nobody can know", async (open) => {
   const topic = fresh("sports.test");
