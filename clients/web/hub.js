@@ -211,8 +211,9 @@ export class Hub extends EventTarget {
 
   /** The server has answered: what it replays follows, then what is new. */
   #begin(subscription, { topic, epoch, offset, positions, replayed = 0, recovered = true }) {
+    if (!this.#subscriptions.has(subscription)) return; // ended meanwhile
     const ends = new Map(Object.entries(positions ?? (epoch ? { [topic]: { epoch, offset } } : {})));
-    const past = { ends, left: replayed, recovered, gaps: false, anew: false, over: false, placed: Boolean(positions ?? epoch) };
+    const past = { ends, left: replayed, recovered, gaps: false, anew: false, asked: false, over: false, placed: Boolean(positions ?? epoch) };
     for (const [name, end] of ends) {
       const known = this.#positions.get(name);
       if (known?.epoch === end.epoch && known.offset <= end.offset) continue;
@@ -227,7 +228,7 @@ export class Hub extends EventTarget {
     const { topic, offset } = map;
     const known = this.#positions.get(topic);
     const epoch = map.epoch ?? known?.epoch;
-    const takers = [...this.#subscriptions].filter((subscription) => subscription.past && matches(subscription.topic, topic));
+    const takers = this.#takersOf(topic);
     if (!takers.length || (epoch === known?.epoch && offset <= known?.offset)) return; // of a replay that has begun anew
     if (epoch) this.#reach(topic, epoch, offset);
     if ("data_base64" in map) map.data = Uint8Array.from(atob(map.data_base64), (char) => char.charCodeAt(0));
@@ -242,16 +243,22 @@ export class Hub extends EventTarget {
   }
 
   #gap(map) {
-    const { topic, epoch, from, to } = map;
+    const { topic, epoch, from, to, why } = map;
+    const takers = this.#takersOf(topic);
+    if (!takers.length) return;
     this.#reach(topic, epoch, to);
-    for (const subscription of this.#subscriptions) {
-      if (!subscription.past || !matches(subscription.topic, topic)) continue;
+    if (this.#resumption && this.#resumption.missed !== null) this.#resumption.missed += to - from + 1;
+    for (const subscription of takers) {
       subscription.past.gaps = true;
-      if (subscription.past.recovered) subscription.past.left -= to - from + 1; // they were to come, and no longer are
+      if (subscription.past.recovered && why === "history") subscription.past.left -= to - from + 1; // they were to come, and are no more
       this.#settle(subscription);
     }
-    if (this.#resumption?.missed != null) this.#resumption.missed += to - from + 1;
     this.dispatchEvent(new CustomEvent("gap", { detail: map }));
+  }
+
+  /** The subscriptions that are in force; of one that the server has not answered yet nothing comes, so it is another's. */
+  #takersOf(topic) {
+    return [...this.#subscriptions].filter((subscription) => subscription.past && matches(subscription.topic, topic));
   }
 
   #reach(topic, epoch, offset) {
@@ -260,17 +267,22 @@ export class Hub extends EventTarget {
   }
 
   /**
-   * Looks whether the past of a subscription is over: when as many messages have come as were announced, or when every topic
-   * is where it stood. A position that was not honoured brings gaps too, so then the number alone says nothing.
+   * Looks whether the past of a subscription is over: when every topic is where it stood, or when as many messages have come as
+   * were announced, and then the answer to a ping, because gaps can come behind them.
    */
-  #settle(subscription) {
+  #settle(subscription, answered = false) {
     const { past } = subscription;
     if (!past || past.over) return;
     const open = [...past.ends].filter(([topic, { epoch, offset }]) => {
       const known = this.#positions.get(topic);
       return known?.epoch === epoch && known.offset < offset;
     });
-    if (open.length && (past.left > 0 || !(past.recovered || past.anew))) return;
+    if (open.length && past.left > 0) return;
+    if (open.length && !answered) {
+      if (!past.asked) this.command({ op: "ping" }).then(() => subscription.past === past && this.#settle(subscription, true), () => {});
+      past.asked = true;
+      return;
+    }
     for (const [topic, { epoch, offset }] of open) this.#reach(topic, epoch, offset);
     past.over = true;
     subscription.settled = past.placed;

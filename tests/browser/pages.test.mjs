@@ -290,6 +290,24 @@ story("the ticker counts the gaps that the server announces", async (open) => {
   }
 }, { ...DESKTOP, tolerated: /WebSocket connection to/ });
 
+story("what nobody needed any longer is said to be missed", async (open) => {
+  const room = fresh("late");
+  const wire = await Wire.to(origin);
+  try {
+    const page = await open(`chat.html?room=${room}`, wire.origin);
+    await enter(page, "Ann");
+    for (const missed of ["1", "none"]) {
+      wire.cut();
+      await textOf(page, ".state", (text) => text === "reconnecting");
+      if (missed === "1") await curl(`chat.${room}?ttl_ms=1`, '"tea is ready"'); // over before anybody can be back
+      wire.mend();
+      assert.equal(await textOf(page, "#notice", something), `resumed, 0 messages caught up, ${missed} missed`);
+    }
+  } finally {
+    wire.close();
+  }
+}, { ...DESKTOP, tolerated: /WebSocket connection to/ });
+
 story("changing the subprotocol misses nothing", async (open) => {
   const page = await open("ticker.html");
   await connected(page);
@@ -516,6 +534,30 @@ story("hub.js reads patterns and close codes as the protocol says", async (open)
     };
   });
   assert.deepEqual(answers, { wrong: [], verdicts: ["never", "later", "now", "never", "later", "later"] });
+});
+
+story("a subscription that ends and begins again brings its past again", async (open) => {
+  const topic = fresh("sports.again");
+  await publish(topic, upTo(5));
+  const page = await open("");
+  const got = await page.evaluate(async (topic) => {
+    const { Hub } = await import("/hub.js");
+    const hub = new Hub();
+    await new Promise((open) => hub.addEventListener("state", () => hub.state.name === "open" && open()));
+    const all = (end) =>
+      new Promise((resolve) => {
+        const data = [];
+        const options = end ? {} : { replay: { last: 5 } };
+        const subscription = hub.subscribe(topic, (message) => data.push(message.data) === 5 && resolve({ data, subscription }), options);
+        if (end) subscription.end().then(() => resolve({ data, subscription }));
+      });
+    await all(true); // before the server has answered
+    const { data: once, subscription } = await all(false);
+    await subscription.end();
+    const { data: again } = await all(false);
+    return [once, again];
+  }, topic);
+  assert.deepEqual(got, [upTo(5), upTo(5)]);
 });
 
 for (const name of PAGES) {
