@@ -1,6 +1,7 @@
 /**
  * What the pages share beyond the connection: the state indicator and the JSON | MessagePack switch in the header, the line
- * that says what a reconnect has brought, and three small things for the DOM. Text from the network only ever becomes text (`textContent`), never HTML.
+ * that says what a reconnect has brought, and a few small things for the DOM. Text from the network only ever becomes text
+ * (`textContent`), never HTML.
  */
 
 import { defaultUrl, Hub } from "./hub.js";
