@@ -102,11 +102,12 @@ check-web: $(NODE)
 # --- measurements ---
 
 .PHONY: bench
-bench: ## fan-out beside the kernel's own limit, memory of idle connections and of topics, delivery to 10,000
+bench: ## fan-out beside the kernel's own limit, memory of idle connections and of topics, delivery, cost of history
 	cargo bench --bench fan_out
 	cargo bench --bench idle
 	cargo bench --bench topics
 	cargo bench --bench delivery
+	cargo bench --bench history
 
 .PHONY: footprint
 footprint: ## memory of a million topics and of a million subscriptions in the hub's core

@@ -29,9 +29,10 @@ fn main() -> io::Result<()> {
 
     // The publisher waits for nothing, so that messages join in turns of all sizes and sockets fill up.
     let mut publisher = Peer::connect(server.address, Codec::Json)?;
-    publisher.send(&(1..=messages).map(support::publish).collect::<io::Result<Vec<_>>>()?)?;
+    let numbers = support::PUBLISHED + 1..=support::PUBLISHED + messages;
+    publisher.send(&numbers.clone().map(support::publish).collect::<io::Result<Vec<_>>>()?)?;
     let mut expected = Expected::default();
-    for number in 1..=messages {
+    for number in numbers {
         support::append_delivery(Codec::Json, number, &mut expected.json)?;
         support::append_delivery(Codec::MsgPack, number, &mut expected.msgpack)?;
     }

@@ -98,7 +98,7 @@ impl Target {
     fn hub() -> io::Result<Self> {
         let server = Server::hub()?;
         let publisher = Publisher::Hub(Peer::connect(server.address, Codec::Json)?);
-        Ok(Self { server, publisher, published: 0 })
+        Ok(Self { server, publisher, published: support::PUBLISHED })
     }
 
     fn limit() -> io::Result<Self> {

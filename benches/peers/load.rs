@@ -10,9 +10,9 @@ use topichub::protocol::websocket::{Opcode, encode_frame};
 
 use super::dialect::{Dialect, MASK, Pulse};
 use super::line::{Frames, Kind, Line};
-use crate::support::now;
 use crate::support::subscribers::PAUSE;
 use crate::support::sys::{Epoll, Event, NO_EVENT};
+use crate::support::{self, now};
 
 /// How many handshakes are under way together.
 const HANDSHAKES: usize = 64;
@@ -95,7 +95,7 @@ impl Load {
             epoll: Epoll::new()?,
             subscribers: Vec::new(),
             expected: Expected::default(),
-            published: 0,
+            published: if dialect == Dialect::Hub { support::PUBLISHED } else { 0 },
             read: vec![0; READ_BYTES],
             events: vec![NO_EVENT; 1024],
         };

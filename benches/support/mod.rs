@@ -9,7 +9,8 @@ pub(crate) mod stats;
 pub(crate) mod subscribers;
 pub(crate) mod sys;
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -49,7 +50,26 @@ pub(crate) fn publish(number: u64) -> io::Result<Command> {
     Ok(Command { id: None, operation: Operation::Publish(publish) })
 }
 
-/// Appends what every subscriber must get for message `number`, byte for byte: numbers are offsets, both begin at 1.
+/// How many messages a hub has published when it has started.
+pub(crate) const PUBLISHED: u64 = 1;
+
+/// Publishes message 1 over HTTP, and waits until it has its place.
+pub(crate) fn publish_first(address: SocketAddr) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    let body = text(PUBLISHED);
+    write!(
+        stream,
+        "POST /topics/{TOPIC} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if answer.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(io::Error::other(answer)) }
+}
+
+/// Appends what every subscriber must get for message `number`, byte for byte: numbers are offsets. Not of the first,
+/// which names its epoch.
 pub(crate) fn append_delivery(codec: Codec, number: u64, out: &mut Vec<u8>) -> io::Result<()> {
     let mut encoded = Vec::new();
     append_message(codec, number, &mut encoded)?;

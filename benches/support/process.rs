@@ -25,13 +25,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `topichub serve`, as it is shipped, with one worker thread. `TOPICHUB_BIN` names another build of it.
+    /// `topichub serve`, as it is shipped, with one worker thread. `TOPICHUB_BIN` names another build of it. The first
+    /// message of the topic has been published: it alone names the epoch, which nobody can know.
     pub(crate) fn hub() -> io::Result<Self> {
+        Self::hub_with("")
+    }
+
+    /// The same with more in its configuration.
+    pub(crate) fn hub_with(config: &str) -> io::Result<Self> {
         let program = std::env::var_os("TOPICHUB_BIN");
         let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_topichub").into()));
         command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--log", "info"]);
         command.args(["--config", "/dev/stdin"]).env_clear();
-        Self::start(command, CONFIG)
+        let server = Self::start(command, &format!("{CONFIG}{config}"))?;
+        super::publish_first(server.address)?;
+        Ok(server)
     }
 
     /// This program again, as the bare limit: see [`limit`](super::limit).

@@ -233,7 +233,8 @@ pub(super) struct SlowArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) stalled: Option<u32>,
     /// What all of them ask the server to do when they cannot keep up; with latest-per-key, messages have ten keys in
-    /// turn [default: they ask for nothing, and the server disconnects them]
+    /// turn. Who takes nothing for its stall_timeout, 30s by default, is disconnected anyhow [default: they ask for
+    /// nothing, and the server disconnects them]
     #[arg(long, value_name = "NAME", value_enum)]
     pub(super) policy: Option<Policy>,
     /// Length of each message, as JSON, in bytes

@@ -118,9 +118,11 @@ async fn publish(beginning: Beginning) -> Result<Ended, BenchError> {
     let _ = ready.send(()); // if nobody waits any more, no question comes either
     actix_rt::spawn(answer(questions, Rc::clone(&run), stop.clone()));
     if outcome == Outcome::Complete {
-        outcome = publisher.publish(1, Some(rate), Length::Time(FOREVER), &Bar::hidden()).await?;
+        let published = publisher.publish(1, Some(rate), Length::Time(FOREVER), &Bar::hidden()).await;
+        // To be stopped is how it ends. Whoever ends before waits for that, and answers what there is.
+        stop.asked().await;
+        outcome = published?;
     }
-    // To be stopped is how it ends.
     let calm = Stop::default();
     if outcome == Outcome::Interrupted {
         outcome = everybody_has_it(&run, &calm, plan.timeout).await;
