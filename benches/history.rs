@@ -97,8 +97,9 @@ impl Side {
 
     /// One sample of each figure.
     fn round(&mut self, plan: &Plan) -> io::Result<[f64; 3]> {
-        self.ask(plan.alone / 10)?;
-        let alone = self.cost(plan.alone, |side| side.ask(plan.alone))?;
+        // Until the last round's subscribers are gone.
+        while self.ask(plan.alone / 10)? > 0 {}
+        let alone = self.cost(plan.alone, |side| side.ask(plan.alone).map(drop))?;
         let address = self.server.address;
         let filter = support::topic()?.into();
         let mut subscribers = Subscribers::of_hub(address, plan.subscribers, &[Codec::Json], Some(&filter))?;
@@ -117,8 +118,10 @@ impl Side {
         Ok(spent.as_secs_f64() * 1e6 / messages as f64)
     }
 
-    /// Publishes with a reply to each; half a window is written when half of one has been answered.
-    fn ask(&mut self, messages: u64) -> io::Result<()> {
+    /// Publishes with a reply to each; half a window is written when half of one has been answered. Returns how many
+    /// subscribers the last of them had.
+    fn ask(&mut self, messages: u64) -> io::Result<u64> {
+        let mut audience = 0;
         let last = self.published + messages;
         let mut answered = self.published;
         while answered < last {
@@ -132,15 +135,15 @@ impl Side {
                 self.publisher.send(&commands.collect::<io::Result<Vec<_>>>()?)?;
             }
             match self.publisher.next()? {
-                ServerMessage::Reply(Reply::Published { position, .. })
+                ServerMessage::Reply(Reply::Published { position, subscribers, .. })
                     if position.offset == answered + 1 =>
                 {
-                    answered += 1;
+                    (answered, audience) = (answered + 1, subscribers);
                 }
                 other => return Err(io::Error::other(format!("not the next reply: {other:?}"))),
             }
         }
-        Ok(())
+        Ok(audience)
     }
 
     /// Publishes in bursts, the next when everybody has the last.

@@ -295,12 +295,13 @@ impl<'a> Topics<'a> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
+                // The work may use up all that a task may do in one turn.
                 biased;
-                done = &mut work => return done,
                 said = self.peer.next() => if let Err(error) = said {
                     self.run.ledger.borrow_mut().disconnected("the publisher", &error.to_string());
                     return work.await;
                 },
+                done = &mut work => return done,
             }
         }
     }
