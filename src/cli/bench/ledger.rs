@@ -324,7 +324,7 @@ impl Ledger {
             let [from, to] =
                 [gap.from, gap.to].map(|offset| i128::from(offset) - book.offset_base.unwrap_or(0));
             let is_next = from == i128::from(*next) && (from..=i128::from(book.published)).contains(&to);
-            is_next.then_some((next, to as u64 + 1))
+            is_next.then(|| (next, to as u64 + 1))
         });
         let Some((next, after)) = place else {
             faults.unexpected += 1;

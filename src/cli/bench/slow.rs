@@ -246,5 +246,26 @@ fn number_of(stamper: &Stamper, payload: &[u8]) -> Option<u64> {
 /// How many messages a gap tells of, if it begins with message `next`.
 fn passed_over(gap: &Gap, base: i128, next: u64, last: u64) -> Option<u64> {
     let [from, to] = [gap.from, gap.to].map(|offset| i128::from(offset) - base);
-    (from == i128::from(next) && (from..=i128::from(last)).contains(&to)).then_some((to - from) as u64 + 1)
+    (from == i128::from(next) && (from..=i128::from(last)).contains(&to)).then(|| (to - from) as u64 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use topichub::protocol::GapReason;
+    use topichub::{Epoch, Topic};
+
+    use super::*;
+
+    #[test]
+    fn a_gap_counts_if_it_begins_with_what_is_next_and_ends_with_what_was_published() {
+        let gap = |from, to| {
+            let topic = Topic::parse("a").unwrap();
+            Gap { topic, epoch: Epoch(1), from, to, why: GapReason::Conflated }
+        };
+        // Message 1 has offset 101; messages up to 20 were published, and 5 is next.
+        let counted = |gap| passed_over(&gap, 100, 5, 20);
+        assert_eq!([counted(gap(105, 105)), counted(gap(105, 120))], [Some(1), Some(16)]);
+        let wrong = [gap(104, 110), gap(106, 110), gap(105, 121), gap(105, 104), gap(5, 6)];
+        assert_eq!(wrong.map(counted), [None; 5]);
+    }
 }
