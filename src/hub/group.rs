@@ -51,6 +51,8 @@ impl Group {
     /// Adds a member and returns its place.
     pub(crate) fn add(&mut self, member: Member) -> u32 {
         self.of_class[member.class as usize] += 1;
+        // Most topics have one subscriber or few: a vector that grows by itself begins with room for four.
+        self.members.reserve_exact(usize::from(self.members.is_empty()));
         self.members.push(member);
         (self.members.len() - 1) as u32
     }
