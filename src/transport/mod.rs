@@ -10,3 +10,4 @@ pub(crate) mod problem;
 pub(crate) mod route;
 pub(crate) mod server;
 pub(crate) mod source;
+pub(crate) mod turnstile;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use actix_codec::Framed;
 use actix_http::{HttpService, Request, h1};
 use actix_server::Server;
-use actix_service::{Service, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
 use actix_web::{App, Error, HttpMessage, HttpResponse, web};
@@ -21,6 +21,7 @@ use super::handshake::{Accepted, negotiate};
 use super::link::Link;
 use super::problem::Problem;
 use super::source::Source;
+use super::turnstile::Turnstile;
 use crate::actors::session::Session;
 use crate::embed::Hub;
 
@@ -52,7 +53,7 @@ pub fn serve(
 fn http_service(
     hub: Hub,
     pages: fn(&mut ServiceConfig),
-) -> impl actix_service::ServiceFactory<
+) -> impl ServiceFactory<
     TcpStream,
     Config = (),
     Response = (),
@@ -92,24 +93,31 @@ fn http_service(
         .upgrade(fn_service(upgrade))
         .finish(map_config(app, |()| AppConfig::default()))
         .tcp();
-    apply_fn_factory(http, move |stream: TcpStream, http| {
-        let admission = Arc::clone(&admission);
-        let admitted = admission.admit(stream.peer_addr().ok().map(|address| address.ip()));
-        let served = match admitted {
-            Ok(ticket) => Ok((ticket, http.call(stream))),
-            Err(refusal) => Err((refusal, stream)),
-        };
+    let (http, turnstile) = (Rc::new(http), Turnstile::new());
+    fn_factory(move || {
+        let (http, admission, turnstile) = (Rc::clone(&http), Arc::clone(&admission), Rc::clone(&turnstile));
         async move {
-            match served {
-                Ok((_ticket, served)) => served.await,
-                Err((refusal, stream)) => {
-                    admission.refuse(stream, refusal).await;
-                    Ok(())
+            let http = Rc::new(http.new_service(()).await?);
+            Ok(fn_service(move |stream: TcpStream| {
+                let (http, turnstile) = (Rc::clone(&http), Rc::clone(&turnstile));
+                let admission = Arc::clone(&admission);
+                // Here all who have come at once are counted, one after the other; what takes longer waits its turn.
+                let admitted = admission.admit(stream.peer_addr().ok().map(|address| address.ip()));
+                async move {
+                    match admitted {
+                        Ok(_ticket) => {
+                            turnstile.pass().await;
+                            http.call(stream).await
+                        }
+                        Err(refusal) => {
+                            admission.refuse(stream, refusal).await;
+                            Ok(())
+                        }
+                    }
                 }
-            }
+            }))
         }
     })
-    .map_init_err(|_| ())
 }
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
