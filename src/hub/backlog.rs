@@ -46,6 +46,8 @@ pub(crate) struct Backlog {
     /// While there are replays: how far each topic has been delivered.
     pub(crate) marks: HashMap<Topic, Position>,
     pub(crate) shares: Vec<Share>,
+    /// Whether the session stands in line for its next batch of the past.
+    pub(crate) queued: bool,
     lanes: HashMap<Topic, Lane>,
     /// Topics for which something waits for the reader, the longest waiting first.
     ready: VecDeque<Topic>,

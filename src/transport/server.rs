@@ -106,7 +106,9 @@ fn http_service(
                 async move {
                     match admitted {
                         Ok(_ticket) => {
+                            let handshake = admission.begin_handshake();
                             turnstile.pass().await;
+                            drop(handshake);
                             http.call(stream).await
                         }
                         Err(refusal) => {

@@ -1,14 +1,17 @@
-//! Lets newcomers in a few at a time: when thousands connect at once, everybody else on the thread has their turn after
-//! every few of them, and not after all of them. Who may come in at all is decided by admission.
+//! Lets newcomers in a few at a time: when thousands connect at once, they take half of a thread and leave the rest to
+//! everybody else on it. Who may come in at all is decided by admission.
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-/// How many newcomers begin in one round of the thread's tasks. A newcomer costs a tenth of a millisecond or so until it
-/// is subscribed, so that is about how much later the others have their turn.
-const NEWCOMERS_PER_ROUND: usize = 4;
+/// How many newcomers begin at a time. One costs a tenth of a millisecond or so until it is subscribed.
+const NEWCOMERS_PER_ROUND: usize = 8;
+
+/// The least time between two rounds.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// One for each thread.
 pub(crate) struct Turnstile {
@@ -34,14 +37,14 @@ impl Turnstile {
         }
     }
 
-    /// Lets the next few in after each round, until nobody waits.
+    /// Lets the next few in after each pause, until nobody waits.
     async fn turn(self: Rc<Self>) {
         // Whoever was ready before comes before this goes on.
         tokio::task::yield_now().await;
         while self.waiting.get() > 0 {
             let unused = self.permits.available_permits();
             self.permits.add_permits(NEWCOMERS_PER_ROUND.saturating_sub(unused));
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
         self.permits.forget_permits(self.permits.available_permits());
         self.turns.set(false);

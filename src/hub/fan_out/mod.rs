@@ -8,7 +8,7 @@ mod sharing;
 mod subscribing;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +131,10 @@ pub(crate) struct FanOut<L: Outlet> {
     /// Replays that may go on after this turn.
     resumable: Vec<SubscriberKey>,
     wanted: Vec<(SubscriberKey, Box<CatchUp>)>,
+    /// How many batches of the past are under way.
+    reading: usize,
+    /// Who waits for their next one, because there are enough.
+    thirsty: VecDeque<SubscriberKey>,
     handed_back: Vec<Handout>,
     released: Vec<Released>,
 }
@@ -160,6 +164,8 @@ impl<L: Outlet> FanOut<L> {
             own: Joined::default(),
             resumable: Vec::new(),
             wanted: Vec::new(),
+            reading: 0,
+            thirsty: VecDeque::new(),
             handed_back: Vec::new(),
             released: Vec::new(),
         }
@@ -337,6 +343,8 @@ impl<L: Outlet> FanOut<L> {
             && self.patterns.is_empty()
             && self.watchers.is_empty()
             && self.backlogs == 0
+            && self.reading == 0
+            && self.thirsty.is_empty()
             && self.turn.is_empty()
     }
 }

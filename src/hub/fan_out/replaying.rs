@@ -13,6 +13,10 @@ use crate::hub::catch_up::{Batch, CatchUp, Cover, Item};
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::published::Class;
 
+/// How many batches of the past are under way to one worker. What is published meanwhile stands in line behind them: with
+/// thousands who come back at once it waits for these few, and not for all.
+const READING_MAX: usize = 8;
+
 impl<L: Outlet> FanOut<L> {
     /// A replay begins: from here on it is known how far each topic has been delivered.
     pub(super) fn enter_replay(&mut self, key: SubscriberKey, catch_up: &mut CatchUp, batch: &mut Batch) {
@@ -38,6 +42,8 @@ impl<L: Outlet> FanOut<L> {
         mut batch: Batch,
         now: Duration,
     ) {
+        self.reading -= 1;
+        self.read_next();
         let Some(subscriber) = self.subscribers.get(key) else { return };
         let mut replays = subscriber.backlog.iter().flat_map(|backlog| &backlog.replays);
         // It may have been unsubscribed meanwhile, and subscribed anew.
@@ -188,8 +194,29 @@ impl<L: Outlet> FanOut<L> {
         if !subscriber.outlet.has_room() {
             return subscriber.outlet.await_room();
         }
+        if self.reading >= READING_MAX {
+            if !std::mem::replace(&mut backlog.queued, true) {
+                self.thirsty.push_back(key);
+            }
+            return;
+        }
         if let Progress::Waiting(catch_up) = std::mem::replace(&mut replay.progress, Progress::Reading) {
+            self.reading += 1;
             self.wanted.push((key, catch_up));
+        }
+    }
+
+    /// Lets those have their next batch who have waited for it, in their order.
+    fn read_next(&mut self) {
+        while self.reading < READING_MAX
+            && let Some(key) = self.thirsty.pop_front()
+        {
+            if let Some(backlog) =
+                self.subscribers.get_mut(key).and_then(|subscriber| subscriber.backlog.as_mut())
+            {
+                backlog.queued = false;
+            }
+            self.next_replay(key);
         }
     }
 

@@ -19,6 +19,9 @@ use crate::hub::queue_group::Load;
 /// How much of the past is read for one reader at once.
 const BATCH: PageLimits = PageLimits { messages: 256, bytes: 64 * 1024 };
 
+/// What goes out with the answer to a subscribe command: a last value or a few. More is read when it is this reader's turn.
+const FIRST_BATCH: PageLimits = PageLimits { messages: 16, bytes: 8 * 1024 };
+
 impl Registry {
     pub(super) fn subscribe(&mut self, subscribing: Subscribing, now: Duration, effects: &mut Vec<Effect>) {
         let Subscribing { session, id, wanted, options, member, permit } = subscribing;
@@ -29,7 +32,7 @@ impl Registry {
                 }
             }
         }
-        let mut budget = BATCH;
+        let mut budget = FIRST_BATCH;
         let entries = wanted.map(|Wanted { filter, policy }| {
             if let Some(group) = &options.group {
                 self.has_groups = true;
