@@ -111,7 +111,7 @@ bench: ## fan-out beside the kernel's own limit, memory of idle connections and 
 
 .PHONY: footprint
 footprint: ## memory of a million topics and of a million subscriptions in the hub's core
-	cargo test --release --lib hub::footprint -- --ignored --nocapture
+	cargo test --release --lib footprint -- --ignored --nocapture
 
 .PHONY: bench-peers
 bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='--quick limit topichub nats' chooses

@@ -5,6 +5,8 @@ mod actors;
 mod clock;
 mod embed;
 mod engine;
+#[cfg(test)]
+mod footprint;
 mod hub;
 mod rules;
 mod settings;

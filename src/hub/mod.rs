@@ -5,8 +5,6 @@ pub(crate) mod attendance;
 pub(crate) mod backlog;
 pub(crate) mod catch_up;
 pub(crate) mod fan_out;
-#[cfg(test)]
-mod footprint;
 pub(crate) mod group;
 pub(crate) mod input;
 pub(crate) mod joined;

@@ -9,15 +9,15 @@ use topichub_protocol::push::Push;
 use topichub_protocol::reply::{Member, MemberId, Reply};
 use topichub_protocol::topic::{Filter, Topic};
 
-use super::fan_out::{FanOut, Outlet};
-use super::input::{
+use crate::engine::memory::{MemoryEngine, MemorySettings};
+use crate::hub::fan_out::{FanOut, Outlet};
+use crate::hub::input::{
     Asker, Delivery, Effect, Input, Publication, SessionRef, Subscribing, Ticket, Wanted, WorkerId,
 };
-use super::joined::Joined;
-use super::outbox::{OutboxLimits, Outboxes, Part};
-use super::published::{Class, Published};
-use super::registry::{Registry, RegistrySettings};
-use crate::engine::memory::{MemoryEngine, MemorySettings};
+use crate::hub::joined::Joined;
+use crate::hub::outbox::{OutboxLimits, Outboxes, Part};
+use crate::hub::published::{Class, Published};
+use crate::hub::registry::{Registry, RegistrySettings};
 use crate::rules::{HistoryRule, Rules, TopicRule};
 
 const MILLION: usize = 1_000_000;
