@@ -49,14 +49,20 @@ struct User {
 pub(crate) struct Session {
     seat: SessionRef,
     codec: Codec,
-    /// Made at the first command that travels; most sessions of a broadcast hub never publish.
-    flight: Option<Arc<Flight>>,
-    user: Option<Box<User>>,
+    /// Made at the first command that needs it: until then it is one null pointer, and there may be a million of them.
+    account: Option<Box<Account>>,
+}
+
+/// What a session has on account of the commands it has given.
+#[derive(Debug, Default)]
+struct Account {
+    flight: Arc<Flight>,
+    user: Option<User>,
 }
 
 impl Session {
     pub(crate) fn new(seat: SessionRef, codec: Codec) -> Self {
-        Self { seat, codec, flight: None, user: None }
+        Self { seat, codec, account: None }
     }
 
     /// Takes one command as it came.
@@ -71,7 +77,7 @@ impl Session {
     /// Whether so much of this session's is on its way through the hub that it should not be read from; if so,
     /// `waker` is woken when that changes.
     pub(crate) fn must_wait(&self, bytes_max: usize, waker: &Waker) -> bool {
-        self.flight.as_ref().is_some_and(|flight| flight.is_over(bytes_max, waker))
+        self.account.as_ref().is_some_and(|account| account.flight.is_over(bytes_max, waker))
     }
 
     fn decide(&mut self, command: Command, bytes: usize, house: &House) -> Result<Outcome, CommandError> {
@@ -81,7 +87,7 @@ impl Session {
         let input = match operation {
             Operation::Ping => return Ok(Outcome::Reply(Reply::Pong { id })),
             Operation::Authenticate(Authenticate { user, data }) => {
-                self.user = Some(Box::new(User { name: user.clone(), data }));
+                self.account.get_or_insert_default().user = Some(User { name: user.clone(), data });
                 return Ok(
                     id.map_or(Outcome::Nothing, |id| Outcome::Reply(Reply::Authenticated { id, user }))
                 );
@@ -150,7 +156,7 @@ impl Session {
             Wanted { filter, policy }
         });
         let shown = options.presence.as_ref().and_then(|presence| presence.data.clone());
-        let member = match &self.user {
+        let member = match self.account.as_ref().and_then(|account| account.user.as_ref()) {
             Some(user) => {
                 Member { id: MemberId::User(user.name.clone()), data: shown.or_else(|| user.data.clone()) }
             }
@@ -161,7 +167,7 @@ impl Session {
     }
 
     fn book(&mut self, bytes: usize) -> Option<Permit> {
-        Some(self.flight.get_or_insert_default().book(bytes))
+        Some(self.account.get_or_insert_default().flight.book(bytes))
     }
 }
 
