@@ -47,6 +47,14 @@ fn so_do_they_in_the_first_moments_of_a_thousand_hubs() {
     }
 }
 
+/// Seeds that have found mistakes.
+#[test]
+fn what_went_wrong_once_goes_right() {
+    for (seed, steps) in [(1_000_750, 300), (1_014_674, 300), (15, 3_000), (30, 3_000)] {
+        with_seed(seed, || _ = run(seed, steps));
+    }
+}
+
 #[test]
 fn hundreds_of_sessions_with_slow_readers_among_them_are_served_alike() {
     with_seed(7, || {
