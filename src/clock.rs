@@ -1,6 +1,7 @@
-//! The only place that reads the monotonic clock. Everybody else is handed a `Duration` since the hub began.
+//! The only place that reads a clock. Everybody else is handed a `Duration` since the hub began, or since 1970 where
+//! tokens say until when they hold.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The time since the hub began.
 #[derive(Clone, Copy, Debug)]
@@ -16,5 +17,11 @@ impl Clock {
 
     pub(crate) fn now(self) -> Duration {
         self.began.elapsed()
+    }
+
+    /// How long it is until a time since the beginning of 1970 in UTC; nothing if it is over.
+    #[allow(clippy::disallowed_methods)]
+    pub(crate) fn left_until(self, time: Duration) -> Duration {
+        time.saturating_sub(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
     }
 }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use crate::actors::fan_out::{Drain, FanOut, OpenStream};
 use crate::actors::registry::{Ask, JoinWorker, Registry};
 use crate::actors::worker::{Census, Worker};
+use crate::authority::{Authority, Open};
 use crate::clock::Clock;
 use crate::engine::memory::{MemoryEngine, MemorySettings};
 use crate::hub::input::{Asker, Input, Publication, WorkerId};
@@ -53,7 +54,6 @@ pub struct Hub {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     id: Uuid,
     settings: Arc<Settings>,
@@ -62,11 +62,21 @@ struct Inner {
     /// The fan-out for subscriptions within this process; it lives beside the registry.
     local: Addr<FanOut>,
     house: House,
+    authority: Arc<dyn Authority>,
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
     admission: Arc<Admission>,
     /// The bytes that callers outside of any session may have on their way.
     flight: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner")
+            .field("id", &self.id)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The hub could not be started.
@@ -141,11 +151,20 @@ thread_local! {
 }
 
 impl Hub {
-    /// Starts a hub with its registry on a thread of its own.
+    /// Starts a hub with its registry on a thread of its own. Anybody may use it for everything but the server's own
+    /// topics: see [`start_with`](Self::start_with).
     ///
     /// # Errors
     /// Outside of an actix system.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
+        Self::start_with(settings, Arc::new(Open::new()))
+    }
+
+    /// Starts a hub that lets `authority` decide who somebody is and what they may do.
+    ///
+    /// # Errors
+    /// Outside of an actix system.
+    pub fn start_with(settings: Settings, authority: Arc<dyn Authority>) -> Result<Self, StartError> {
         System::try_current().ok_or(StartError::NoSystem)?;
         let (settings, clock) = (Arc::new(settings), Clock::start());
         let id = Uuid::new_v4();
@@ -164,7 +183,8 @@ impl Hub {
 
         let arbiter = Arbiter::new().handle();
         let (salt, secret) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u64_pair().0);
-        let house = House { seats: Seats::new(salt), rules };
+        let (anonymous, believes_names) = (authority.anonymous(), authority.believes_names());
+        let house = House { seats: Seats::new(salt), rules, anonymous, believes_names };
         let core_settings = RegistrySettings {
             presence_interval: settings.presence_interval,
             presence_members_max: settings.presence_members_max,
@@ -179,16 +199,36 @@ impl Hub {
         let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (to_registry, local_settings) = (registry.clone(), Arc::clone(&settings));
         let (local_census, local_house) = (Arc::clone(&census), house.clone());
+        let local_authority = Arc::clone(&authority);
         let local = FanOut::start_in_arbiter(&arbiter, move |_| {
-            let worker = Worker::new(local_id, local_settings, clock, to_registry, local_census, local_house);
+            let worker = Worker::new(
+                local_id,
+                local_settings,
+                clock,
+                to_registry,
+                local_census,
+                local_house,
+                local_authority,
+            );
             FanOut::new(Rc::new(worker))
         });
         registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
         let admission = Admission::new(&settings, clock);
-        let inner =
-            Inner { id, admission, settings, clock, registry, local, house, next_worker, census, flight };
+        let inner = Inner {
+            id,
+            admission,
+            settings,
+            clock,
+            registry,
+            local,
+            house,
+            authority,
+            next_worker,
+            census,
+            flight,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -352,6 +392,11 @@ impl Hub {
         self.inner.registry.do_send(Drain);
     }
 
+    /// Who decides who somebody is.
+    pub(crate) fn authority(&self) -> &dyn Authority {
+        &*self.inner.authority
+    }
+
     pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.inner.admission
     }
@@ -364,10 +409,11 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, census, house, .. } = &*self.inner;
+        let Inner { settings, clock, registry, next_worker, census, house, authority, .. } = &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (settings, census) = (Arc::clone(settings), Arc::clone(census));
-        let worker = Rc::new(Worker::new(id, settings, *clock, registry.clone(), census, house.clone()));
+        let (settings, census, authority) = (Arc::clone(settings), Arc::clone(census), Arc::clone(authority));
+        let worker = Worker::new(id, settings, *clock, registry.clone(), census, house.clone(), authority);
+        let worker = Rc::new(worker);
         let fan_out = FanOut::new(Rc::clone(&worker)).start();
         registry.do_send(JoinWorker { worker: id, fan_out });
         worker

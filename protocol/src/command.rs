@@ -49,6 +49,9 @@ pub const MAX_RATE_RANGE: std::ops::RangeInclusive<f64> = 0.1..=1000.0;
 /// The longest of each of the names that commands give: `key`, `dedup`, `group` and `user`, in bytes of UTF-8.
 pub const NAME_BYTES_MAX: usize = 128;
 
+/// The longest `token`, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 8192;
+
 /// The longest `data` that others see of a member, in `presence` and `authenticate`, in bytes as it is written.
 pub const PRESENCE_DATA_BYTES_MAX: usize = 1024;
 
@@ -242,10 +245,30 @@ pub enum HistoryRange {
 /// `authenticate`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Authenticate {
-    /// Who the client is, 1 to 128 bytes.
-    pub user: Box<str>,
+    /// What says who the client is.
+    pub credential: Credential,
     /// What others are to see of this user beside the name, wherever a subscription says nothing else.
     pub data: Option<Payload>,
+}
+
+/// What says who a client is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// `token`: a JSON Web Token or an API key, 1 to 8,192 bytes.
+    Token(Box<str>),
+    /// `user`: a name for which the server takes the client's word, 1 to 128 bytes. Only for servers where anybody may
+    /// do anything.
+    User(Box<str>),
+}
+
+impl fmt::Debug for Credential {
+    /// Tokens are secrets: they never get into a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("Token"),
+            Self::User(user) => f.debug_tuple("User").field(user).finish(),
+        }
+    }
 }
 
 /// `request`: a publish that waits for one answer.
@@ -355,17 +378,25 @@ pub struct CommandError {
     pub code: ErrorCode,
     /// What exactly, for people: lowercase, with limit and value.
     pub message: String,
+    /// The least time to wait before the same is tried again; on the wire `after_ms`, whole milliseconds.
+    pub after: Option<Duration>,
 }
 
 impl CommandError {
     /// An error without an id.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { id: None, code, message: message.into() }
+        Self { id: None, code, message: message.into(), after: None }
     }
 
     /// The same error as the answer to the command of this id.
     pub fn with_id(mut self, id: Option<CommandId>) -> Self {
         self.id = id;
+        self
+    }
+
+    /// The same error for one who should wait so long before trying again.
+    pub fn with_after(mut self, after: Duration) -> Self {
+        self.after = Some(after);
         self
     }
 }

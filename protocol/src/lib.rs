@@ -15,8 +15,8 @@ pub mod websocket;
 pub use code::{CloseCode, ErrorCode, Reconnect};
 pub use codec::{Codec, DecodeError, ServerMessage};
 pub use command::{
-    Answer, Authenticate, Command, CommandError, CommandId, History, HistoryRange, OneOrMany, Operation,
-    PresenceOptions, Publish, PublishOptions, Replay, ReplyTo, Request, SlowPolicy, Subscribe,
+    Answer, Authenticate, Command, CommandError, CommandId, Credential, History, HistoryRange, OneOrMany,
+    Operation, PresenceOptions, Publish, PublishOptions, Replay, ReplyTo, Request, SlowPolicy, Subscribe,
     SubscribeOptions, Unsubscribe,
 };
 pub use message::{Extras, Message, Meta, MetaError, Payload, PayloadError, PayloadKind};

@@ -44,6 +44,11 @@ pub enum Push {
         /// Why.
         code: ErrorCode,
     },
+    /// `expiring`: what the session has authenticated with is about to run out.
+    Expiring {
+        /// In how long; on the wire `in_ms`, whole milliseconds.
+        within: Duration,
+    },
     /// `goodbye`: the server is about to close the connection.
     Goodbye(Goodbye),
 }

@@ -1,6 +1,8 @@
 //! Replies: the answers to commands that bear an `id`.
 //! They hold what goes over the wire and nothing more; what the server says unasked is in `push`.
 
+use std::time::Duration;
+
 use crate::command::{CommandError, CommandId, OneOrMany};
 use crate::message::{Message, Payload, Position};
 use crate::topic::{Filter, Topic};
@@ -53,8 +55,10 @@ pub enum Reply {
     Authenticated {
         /// The command's.
         id: CommandId,
-        /// Who.
-        user: Box<str>,
+        /// Who; `None` for one without a name, such as a back end.
+        user: Option<Box<str>>,
+        /// How long this holds; on the wire `expires_ms`, whole milliseconds. `None` is for as long as the connection.
+        expires: Option<Duration>,
     },
     /// `reply`: the answer to a request.
     Answer {

@@ -163,6 +163,24 @@ impl Filter {
         }
     }
 
+    /// Whether this filter means every topic that the other one can mean. A wildcard as the first token does not mean
+    /// the server's own topics.
+    pub fn covers(&self, other: &Self) -> bool {
+        let (mut ours, mut theirs) = (self.as_str().split('.'), other.as_str().split('.'));
+        let mut is_first = true;
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some("*" | ">"), Some(SYSTEM_TOKEN)) if is_first => return false,
+                (None, None) => return true,
+                (Some(">"), Some(_)) => return true,
+                (Some("*"), Some(token)) if token != ">" => {}
+                (Some(one), Some(another)) if one == another => {}
+                _ => return false,
+            }
+            is_first = false;
+        }
+    }
+
     /// Whether the filter reaches for the server's own topics: its first token is `$sys`.
     pub fn is_system(&self) -> bool {
         self.as_str().split('.').next() == Some(SYSTEM_TOKEN)

@@ -12,9 +12,9 @@ use serde_json::Value;
 use topichub_protocol::codec::syntax::SyntaxError;
 use topichub_protocol::command::{MAX_RATE_RANGE, PRESENCE_DATA_BYTES_MAX};
 use topichub_protocol::{
-    Answer, Authenticate, CloseCode, Codec, Command, CommandError, CommandId, Epoch, ErrorCode, Extras,
-    Filter, Gap, GapReason, Goodbye, History, HistoryPage, HistoryRange, Limits, Member, MemberId, Message,
-    Meta, OneOrMany, Operation, Pattern, Payload, PayloadError, Position, Presence, PresenceChange,
+    Answer, Authenticate, CloseCode, Codec, Command, CommandError, CommandId, Credential, Epoch, ErrorCode,
+    Extras, Filter, Gap, GapReason, Goodbye, History, HistoryPage, HistoryRange, Limits, Member, MemberId,
+    Message, Meta, OneOrMany, Operation, Pattern, Payload, PayloadError, Position, Presence, PresenceChange,
     PresenceOptions, Publish, PublishOptions, Push, Replay, Replayed, Reply, ReplyTo, Request, ServerMessage,
     SlowPolicy, Subscribe, SubscribeOptions, Subscribed, Token, Topic, Unsubscribe, Welcome,
 };
@@ -124,6 +124,13 @@ fn millis(max: u64) -> impl Strategy<Value = Duration> {
     prop_oneof![1..=max, 1..=1000_u64].prop_map(Duration::from_millis)
 }
 
+fn credential() -> impl Strategy<Value = Credential> {
+    prop_oneof![
+        name().prop_map(Credential::User),
+        ".{1,40}".prop_map(|token: String| Credential::Token(token.into())),
+    ]
+}
+
 /// The interval of any rate, and of the rates people ask for.
 fn interval() -> impl Strategy<Value = Duration> {
     let rates = prop_oneof![MAX_RATE_RANGE, (1..=1000_u16).prop_map(f64::from)];
@@ -195,8 +202,8 @@ fn command(codec: Codec) -> impl Strategy<Value = Command> {
         1 => (topic(), range, 1..=1000_u64)
             .prop_map(|(topic, range, limit)| Operation::History(History { topic, range, limit })),
         1 => topic().prop_map(Operation::Presence),
-        1 => (name(), shown(codec))
-            .prop_map(|(user, data)| Operation::Authenticate(Authenticate { user, data })),
+        1 => (credential(), shown(codec))
+            .prop_map(|(credential, data)| Operation::Authenticate(Authenticate { credential, data })),
         1 => (topic(), payload(), millis(600_000)).prop_map(|(topic, payload, timeout)| {
             Operation::Request(Request { topic, payload, timeout })
         }),
@@ -284,7 +291,7 @@ fn error_code() -> impl Strategy<Value = ErrorCode> {
 }
 
 fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
-    let millis = (0..1_u64 << 50).prop_map(Duration::from_millis);
+    let wait = || (0..1_u64 << 50).prop_map(Duration::from_millis);
     let offset = 0..1_u64 << 53;
     let topics =
         prop_oneof![subscribed().prop_map(OneOrMany::One), vec(subscribed(), 1..5).prop_map(OneOrMany::Many)];
@@ -302,16 +309,22 @@ fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
         ),
         (id(), history_page(codec)).prop_map(|(id, page)| Reply::History { id, page }),
         (id(), presence(codec)).prop_map(|(id, presence)| Reply::Presence { id, presence }),
-        (id(), name()).prop_map(|(id, user)| Reply::Authenticated { id, user }),
+        (id(), of(name()), of(wait())).prop_map(|(id, user, expires)| Reply::Authenticated {
+            id,
+            user,
+            expires
+        }),
         (id(), native_payload(codec)).prop_map(|(id, payload)| Reply::Answer { id, payload }),
         id().prop_map(|id| Reply::Replied { id }),
         of(id()).prop_map(|id| Reply::Pong { id }),
-        (of(id()), error_code(), ".{0,40}")
-            .prop_map(|(id, code, message)| Reply::Error(CommandError::new(code, message).with_id(id))),
+        (of(id()), error_code(), ".{0,40}", of(wait())).prop_map(|(id, code, message, after)| {
+            let error = CommandError::new(code, message).with_id(id);
+            Reply::Error(CommandError { after, ..error })
+        }),
     ];
     let closes = prop::sample::select(CloseCode::ALL.to_vec());
     let push = prop_oneof![
-        (".{0,20}", ".{0,20}", offset.clone(), millis.clone(), offset.clone()).prop_map(
+        (".{0,20}", ".{0,20}", offset.clone(), wait(), offset.clone()).prop_map(
             |(session, server, protocol, ping, message_bytes)| {
                 let limits = Limits { message_bytes, ..Limits::default() };
                 Push::Welcome(Welcome { session, server, protocol, ping, limits })
@@ -323,8 +336,9 @@ fn server_message(codec: Codec) -> impl Strategy<Value = ServerMessage> {
         gap().prop_map(Push::Gap),
         presence(codec).prop_map(Push::Presence),
         presence_change(codec).prop_map(Push::PresenceChange),
+        wait().prop_map(|within| Push::Expiring { within }),
         (filter(), error_code()).prop_map(|(filter, code)| Push::Unsubscribed { filter, code }),
-        (closes, ".{0,40}", of(millis)).prop_map(|(code, reason, after)| Push::Goodbye(Goodbye {
+        (closes, ".{0,40}", of(wait())).prop_map(|(code, reason, after)| Push::Goodbye(Goodbye {
             code,
             reason,
             after

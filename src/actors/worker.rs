@@ -11,6 +11,7 @@ use topichub_protocol::websocket::deflate::Inflaters;
 
 use super::destination::Destination;
 use super::registry::{Inputs, Registry};
+use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::hub::fan_out::FanOut;
 use crate::hub::input::{Input, SubscriberKey, WorkerId};
@@ -44,7 +45,8 @@ pub(crate) struct Worker {
     pub(crate) outboxes: Rc<Outboxes>,
     pub(crate) census: Arc<Census>,
     pub(crate) house: House,
-    clock: Clock,
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) clock: Clock,
     registry: Addr<Registry>,
 }
 
@@ -56,6 +58,7 @@ impl Worker {
         registry: Addr<Registry>,
         census: Arc<Census>,
         house: House,
+        authority: Arc<dyn Authority>,
     ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
@@ -77,6 +80,7 @@ impl Worker {
             settings,
             census,
             house,
+            authority,
             clock,
             registry,
         }

@@ -13,6 +13,7 @@ use topichub_protocol::reply::{self, Member, Presence, Reply};
 use topichub_protocol::topic::{Filter, Topic};
 
 use super::catch_up::{Batch, CatchUp};
+use super::identity::Identity;
 use super::permit::Permit;
 use super::published::Published;
 use super::queue_group::Load;
@@ -122,6 +123,11 @@ pub(crate) enum Input {
         unsubscribe: Unsubscribe,
         permit: Option<Permit>,
     },
+    /// A session may do other things than before: subscriptions that it may not have end.
+    Recheck {
+        session: SessionRef,
+        identity: Arc<Identity>,
+    },
     /// A reader has room for more of the past.
     CatchUp {
         session: SessionRef,
@@ -192,6 +198,11 @@ pub(crate) enum Delivery {
         id: Option<CommandId>,
         unsubscribe: Unsubscribe,
         permit: Option<Permit>,
+    },
+    /// Ends what the session may not have.
+    Recheck {
+        subscriber: SubscriberKey,
+        identity: Arc<Identity>,
     },
     /// More of the past.
     CaughtUp {

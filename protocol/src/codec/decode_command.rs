@@ -12,8 +12,9 @@ use super::json::{self, Lexer};
 use super::msgpack::Reader;
 use super::raw::{Raw, Value};
 use crate::command::{
-    Answer, Authenticate, BATCH_MAX, Command, CommandError, HISTORY_LIMIT, HISTORY_LIMIT_MAX, History,
-    HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request, Unsubscribe,
+    Answer, Authenticate, BATCH_MAX, Command, CommandError, Credential, HISTORY_LIMIT, HISTORY_LIMIT_MAX,
+    History, HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request,
+    TOKEN_BYTES_MAX, Unsubscribe,
 };
 use crate::message::{DEPTH_MAX, Position};
 
@@ -109,10 +110,24 @@ pub(crate) fn history_range(
 }
 
 fn authenticate(fields: &Fields<'_>) -> Result<Authenticate, FieldError> {
-    if fields.get(Key::Token).is_some() {
-        return Err(FieldError::Later { key: Key::Token.as_str() });
-    }
-    Ok(Authenticate { user: fields.name(Key::User)?, data: shown(fields)? })
+    let (token, user) = (Key::Token, Key::User);
+    let credential = match (fields.get(token).is_some(), fields.get(user).is_some()) {
+        (true, true) => {
+            return Err(FieldError::Exclusive { key: token.as_str(), other: user.as_str() });
+        }
+        (true, false) => {
+            let text = fields.text(token)?;
+            if !(1..=TOKEN_BYTES_MAX).contains(&text.len()) {
+                return Err(FieldError::TokenLength { len: text.len() });
+            }
+            Credential::Token(text.into())
+        }
+        (false, true) => Credential::User(fields.name(user)?),
+        (false, false) => {
+            return Err(FieldError::MissingEither { key: token.as_str(), other: user.as_str() });
+        }
+    };
+    Ok(Authenticate { credential, data: shown(fields)? })
 }
 
 /// Without an `id` nobody could be given the answer.

@@ -54,7 +54,8 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
         "presence" => ServerMessage::Push(Push::Presence(presence(fields)?)),
         "authenticated" => ServerMessage::Reply(Reply::Authenticated {
             id: id(fields)?,
-            user: fields.text(Key::User)?.into(),
+            user: fields.optional(Key::User, Fields::text)?.map(Into::into),
+            expires: millis(fields, Key::ExpiresMs)?,
         }),
         "reply" => ServerMessage::Reply(Reply::Answer { id: id(fields)?, payload: payload(fields)? }),
         "replied" => ServerMessage::Reply(Reply::Replied { id: id(fields)? }),
@@ -69,6 +70,9 @@ pub(crate) fn server_message(codec: Codec, bytes: &[u8]) -> Result<ServerMessage
         }),
         "gap" => ServerMessage::Push(Push::Gap(gap(fields)?)),
         "welcome" => ServerMessage::Push(Push::Welcome(welcome(fields)?)),
+        "expiring" => {
+            ServerMessage::Push(Push::Expiring { within: Duration::from_millis(fields.count(Key::InMs)?) })
+        }
         "goodbye" => ServerMessage::Push(Push::Goodbye(goodbye(fields)?)),
         other => return Err(FieldError::unknown_op(other)),
     })
@@ -94,7 +98,13 @@ fn error(fields: &Fields<'_>) -> Result<CommandError, FieldError> {
         }
         None => CommandError::new(ErrorCode::BadRequest, format!("{word}: {message}")),
     };
-    Ok(error.with_id(fields.id()?))
+    let after = millis(fields, Key::AfterMs)?;
+    Ok(CommandError { after, ..error.with_id(fields.id()?) })
+}
+
+/// A time, if it is said.
+fn millis(fields: &Fields<'_>, key: Key) -> Result<Option<Duration>, FieldError> {
+    Ok(fields.optional(key, Fields::count)?.map(Duration::from_millis))
 }
 
 fn subscribed(fields: &Fields<'_>) -> Result<Subscribed, FieldError> {
@@ -178,10 +188,9 @@ fn welcome(fields: &Fields<'_>) -> Result<Welcome, FieldError> {
 fn goodbye(fields: &Fields<'_>) -> Result<Goodbye, FieldError> {
     let number = fields.count(Key::Code)?;
     let code = u16::try_from(number).ok().and_then(CloseCode::from_u16);
-    let after = fields.get(Key::AfterMs).map(|_| fields.count(Key::AfterMs)).transpose()?;
     Ok(Goodbye {
         code: code.ok_or(FieldError::UnknownNumber { key: Key::Code.as_str(), got: number })?,
         reason: fields.text(Key::Reason)?.into_owned(),
-        after: after.map(Duration::from_millis),
+        after: millis(fields, Key::AfterMs)?,
     })
 }

@@ -7,8 +7,8 @@ use super::Codec;
 use super::fields::Key;
 use super::map_writer::MapWriter;
 use crate::command::{
-    Command, HISTORY_LIMIT, HistoryRange, Operation, PresenceOptions, PublishOptions, REQUEST_TIMEOUT,
-    Replay, SubscribeOptions,
+    Command, Credential, HISTORY_LIMIT, HistoryRange, Operation, PresenceOptions, PublishOptions,
+    REQUEST_TIMEOUT, Replay, SubscribeOptions,
 };
 
 pub(crate) fn command(codec: Codec, command: &Command, out: &mut Vec<u8>) {
@@ -39,7 +39,10 @@ pub(crate) fn command(codec: Codec, command: &Command, out: &mut Vec<u8>) {
         }
         Operation::Presence(topic) => map.text(Key::Topic, topic.as_str()),
         Operation::Authenticate(authenticate) => {
-            map.text(Key::User, &authenticate.user);
+            match &authenticate.credential {
+                Credential::Token(token) => map.text(Key::Token, token),
+                Credential::User(user) => map.text(Key::User, user),
+            }
             if let Some(data) = &authenticate.data {
                 map.payload(data);
             }

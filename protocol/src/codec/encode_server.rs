@@ -35,7 +35,14 @@ pub(crate) fn reply(codec: Codec, reply: &Reply, out: &mut Vec<u8>) {
         }
         Reply::History { page, .. } => write_history(&mut map, page),
         Reply::Presence { presence, .. } => write_presence(&mut map, presence),
-        Reply::Authenticated { user, .. } => map.text(Key::User, user),
+        Reply::Authenticated { user, expires, .. } => {
+            if let Some(user) = user {
+                map.text(Key::User, user);
+            }
+            if let Some(expires) = expires {
+                map.millis(Key::ExpiresMs, *expires);
+            }
+        }
         Reply::Answer { payload, .. } => map.payload(payload),
         Reply::Replied { .. } | Reply::Pong { .. } => {}
         Reply::Error(error) => write_error(&mut map, error),
@@ -52,6 +59,7 @@ pub(crate) fn push(codec: Codec, push: &Push, out: &mut Vec<u8>) {
         Push::Gap(_) => "gap",
         Push::Presence(_) | Push::PresenceChange(_) => "presence",
         Push::Unsubscribed { .. } => "unsubscribed",
+        Push::Expiring { .. } => "expiring",
         Push::Goodbye(_) => "goodbye",
     };
     let mut map = MapWriter::of_op(codec, op, None, out);
@@ -65,6 +73,7 @@ pub(crate) fn push(codec: Codec, push: &Push, out: &mut Vec<u8>) {
             map.text(Key::Topic, filter.as_str());
             map.text(Key::Code, code.as_str());
         }
+        Push::Expiring { within } => map.millis(Key::InMs, *within),
         Push::Goodbye(goodbye) => write_goodbye(&mut map, goodbye),
     }
     map.finish();
@@ -225,6 +234,9 @@ fn write_error(map: &mut MapWriter<'_>, error: &CommandError) {
     map.text(Key::Code, error.code.as_str());
     map.text(Key::Message, &error.message);
     map.boolean(Key::Retry, error.code.retry());
+    if let Some(after) = error.after {
+        map.millis(Key::AfterMs, after);
+    }
 }
 
 fn write_welcome(map: &mut MapWriter<'_>, welcome: &Welcome) {

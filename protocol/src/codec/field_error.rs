@@ -7,7 +7,7 @@ use super::syntax::SyntaxError;
 use crate::code::ErrorCode;
 use crate::command::{
     BATCH_MAX, CommandError, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX, PRESENCE_DATA_BYTES_MAX,
-    TOPICS_PER_COMMAND_MAX,
+    TOKEN_BYTES_MAX, TOPICS_PER_COMMAND_MAX,
 };
 use crate::message::MetaError;
 use crate::position::PositionError;
@@ -68,6 +68,8 @@ pub(crate) enum FieldError {
     NameLength { key: &'static str, len: usize },
     #[error("field \"{key}\" must hold no control character, got U+{:04X} at byte {at}", u32::from(*character))]
     NameControl { key: &'static str, character: char, at: usize },
+    #[error("field \"token\" must be 1 to {TOKEN_BYTES_MAX} bytes long, got {len}")]
+    TokenLength { len: usize },
     #[error("field \"{key}\" must be {expected}, got {quoted}")]
     WrongWord { key: &'static str, expected: &'static str, quoted: String },
     #[error("field \"{key}\" must hold at most {max} entries, got {got}")]

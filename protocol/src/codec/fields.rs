@@ -56,6 +56,7 @@ keys! {
     Recovered = "recovered", Positions = "positions", Subscribers = "subscribers", Duplicate = "duplicate", More = "more",
     Messages = "messages", Count = "count", Sessions = "sessions", Members = "members", From = "from", To = "to",
     Why = "why", Change = "change", Joined = "joined", Left = "left",
+    ExpiresMs = "expires_ms", InMs = "in_ms",
 }
 
 /// The most levels around a payload: those of a message in a page of history, or of a member in a list of them.

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::command::{CommandError, CommandId, Unsubscribe};
+use topichub_protocol::push::Push;
 use topichub_protocol::reply::Reply;
 use topichub_protocol::topic::{Filter, Topic};
 
 use super::{FanOut, GroupKey, Membership, Outlet, Subscriber};
 use crate::hub::backlog::{Backlog, Share};
+use crate::hub::grants::Action;
 use crate::hub::group::{Group, Member};
+use crate::hub::identity::Identity;
 use crate::hub::input::{Released, SubscriberKey};
 
 impl<L: Outlet> FanOut<L> {
@@ -57,7 +60,42 @@ impl<L: Outlet> FanOut<L> {
             let error = CommandError::new(ErrorCode::NotSubscribed, format!("not subscribed to {missing}"));
             return self.reply(key, &Reply::Error(error.with_id(id)), now);
         }
-        for filter in &filters {
+        self.end(key, &filters, now);
+        if let Some(id) = id {
+            self.reply(key, &Reply::Unsubscribed { id, topics: filters }, now);
+        }
+    }
+
+    /// A session may do other things than before.
+    pub(super) fn recheck(&mut self, key: SubscriberKey, identity: &Identity, now: Duration) {
+        let Some(subscriber) = self.subscribers.get(key) else { return };
+        let may = |filter: &Filter, presence: bool| {
+            identity.grants.may(Action::Subscribe, filter)
+                && (!presence || identity.grants.may(Action::Presence, filter))
+        };
+        let memberships = subscriber.memberships.iter().map(|membership| {
+            (&self.groups[membership.group].filter, membership.joined || membership.watches)
+        });
+        let shares = subscriber.backlog.iter().flat_map(|backlog| &backlog.shares);
+        let all = memberships.chain(shares.map(|share| (&share.filter, false)));
+        let lost = all.filter(|(filter, presence)| !may(filter, *presence));
+        let lost: Vec<_> = lost.map(|(filter, _)| filter.clone()).collect();
+        self.expel(key, &lost, ErrorCode::Forbidden, now);
+    }
+
+    /// Ends subscriptions on the server's account, and says so.
+    pub(super) fn expel(&mut self, key: SubscriberKey, filters: &[Filter], code: ErrorCode, now: Duration) {
+        self.end(key, filters, now);
+        for filter in filters {
+            let push = Push::Unsubscribed { filter: filter.clone(), code };
+            let frame = self.outlet(key).and_then(|outlet| outlet.encode_push(&push));
+            frame.iter().for_each(|frame| self.append_own(key, frame, now));
+        }
+    }
+
+    /// Ends subscriptions.
+    fn end<'a>(&mut self, key: SubscriberKey, filters: impl IntoIterator<Item = &'a Filter>, now: Duration) {
+        for filter in filters {
             if let Some(at) = self.membership(key, filter) {
                 // What was published before is still theirs.
                 if self.groups[self.subscribers[key].memberships[at].group].in_turn.is_some() {
@@ -78,9 +116,6 @@ impl<L: Outlet> FanOut<L> {
         }
         self.update_modes(key);
         self.trim_backlog(key);
-        if let Some(id) = id {
-            self.reply(key, &Reply::Unsubscribed { id, topics: filters }, now);
-        }
     }
 
     pub(super) fn release_share(&mut self, subscriber: SubscriberKey, share: Share) {

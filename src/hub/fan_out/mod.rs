@@ -215,6 +215,7 @@ impl<L: Outlet> FanOut<L> {
                 self.unsubscribe(subscriber, id, unsubscribe, now);
                 drop(permit);
             }
+            Delivery::Recheck { subscriber, identity } => self.recheck(subscriber, &identity, now),
             Delivery::CaughtUp { subscriber, catch_up, batch } => {
                 self.caught_up(subscriber, catch_up, batch, now);
             }

@@ -88,6 +88,11 @@ impl Registry {
                 let delivery = Delivery::Unsubscribe { subscriber, id, unsubscribe, permit };
                 effects.push(Effect::Deliver { worker: session.worker, delivery });
             }
+            Input::Recheck { session, identity } => {
+                // Behind the subscriptions that are on their way.
+                let delivery = Delivery::Recheck { subscriber: session.subscriber, identity };
+                effects.push(Effect::Deliver { worker: session.worker, delivery });
+            }
             Input::CatchUp { session, mut catch_up } => {
                 let batch = self.read_on(&mut catch_up, now);
                 let delivery = Delivery::CaughtUp { subscriber: session.subscriber, catch_up, batch };
