@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::destination::Destination;
 use super::worker::Worker;
 use crate::authority::Identified;
+use crate::hub::identity::Identity;
 use crate::hub::input::{Input, SessionRef, SubscriberKey};
 use crate::hub::session::{Outcome, Proof, Session as Core};
 use crate::transport::admission::Ticket;
@@ -58,11 +59,18 @@ struct Checking {
 
 impl Session {
     /// Starts the session of a connection whose handshake is done.
-    pub(crate) fn begin(worker: Rc<Worker>, link: Rc<Link>, source: Source, ticket: Ticket) {
+    pub(crate) fn begin(
+        worker: Rc<Worker>,
+        link: Rc<Link>,
+        source: Source,
+        ticket: Ticket,
+        identity: Option<Arc<Identity>>,
+    ) {
         let key = worker.fan_out.borrow_mut().join(Destination::Peer(Rc::clone(&link)));
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
-        let core = Core::new(seat, link.codec());
+        let mut core = Core::new(seat, link.codec());
+        identity.into_iter().for_each(|identity| core.become_known(identity, None));
         let session = Self {
             worker,
             link,

@@ -1,6 +1,7 @@
 //! Connections: HTTP, the WebSocket handshake, sockets and bodies. The only part that knows HTTP and WebSocket types.
 
 pub(crate) mod admission;
+mod credential;
 pub(crate) mod encoder;
 mod exit;
 pub(crate) mod handshake;

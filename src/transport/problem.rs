@@ -43,6 +43,15 @@ impl Problem {
         Self { status: StatusCode::NOT_FOUND, ..Self::bad_request(detail) }
     }
 
+    /// It is not known who asks.
+    pub(crate) fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Unauthorized, detail)
+    }
+
+    pub(crate) fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::Forbidden, detail)
+    }
+
     pub(crate) fn request_timeout() -> Self {
         let problem = Self::new(ErrorCode::Timeout, "the body did not come in time");
         Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
@@ -86,6 +95,9 @@ impl Problem {
         if status == StatusCode::UPGRADE_REQUIRED {
             also.push_str("sec-websocket-version: 13\r\nupgrade: websocket\r\n");
         }
+        if status == StatusCode::UNAUTHORIZED {
+            also.push_str("www-authenticate: Bearer\r\n");
+        }
         if let Some(seconds) = self.retry_after {
             also.push_str(&format!("retry-after: {seconds}\r\n"));
         }
@@ -117,6 +129,10 @@ impl ResponseError for Problem {
             response.insert_header((header::SEC_WEBSOCKET_VERSION, "13"));
             response.insert_header((header::UPGRADE, "websocket"));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750 §3.
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
@@ -143,7 +159,8 @@ impl From<PublishError> for Problem {
 
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
-        Self::new(error.code, error.message)
+        let retry_after = error.after.map(|after| after.as_secs_f64().ceil() as u64);
+        Self { retry_after, ..Self::new(error.code, error.message) }
     }
 }
 

@@ -11,6 +11,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
+use super::credential;
 use super::handshake::negotiate;
 use super::link::Link;
 use super::problem::Problem;
@@ -26,13 +27,15 @@ pub(crate) async fn websocket(
 ) -> Result<HttpResponse, Problem> {
     let settings = hub.settings();
     let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
+    let identity = credential::identify(hub.authority(), request.headers(), request.query_string(), true);
+    let identity = identity.await?;
     let admission = hub.admission();
     let ticket = admission.admit(request.peer_addr().map(|address| address.ip()));
     let ticket = ticket.map_err(|refusal| admission.problem(refusal))?;
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
-    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket);
+    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket, identity);
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));

@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::admission::Handshake;
+use super::credential;
 use super::handshake::{Accepted, negotiate};
 use super::link::Link;
 use super::problem::Problem;
@@ -24,6 +25,7 @@ use super::source::Source;
 use super::turnstile::Turnstile;
 use crate::actors::session::Session;
 use crate::embed::Hub;
+use crate::hub::identity::Identity;
 
 /// Where WebSockets are at home.
 const WEBSOCKET_PATH: &str = "/ws";
@@ -124,8 +126,8 @@ fn http_service(
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
 async fn upgrade(hub: &Hub, request: &Request, mut stream: TcpStream, early: &[u8]) {
-    match accept(hub, request) {
-        Ok(accepted) => begin(hub, request, &accepted, stream, early),
+    match accept(hub, request).await {
+        Ok((accepted, identity)) => begin(hub, request, &accepted, identity, stream, early),
         Err(problem) => {
             let _ = stream.write_all(&problem.to_response_bytes()).await;
             let _ = stream.shutdown().await;
@@ -133,14 +135,24 @@ async fn upgrade(hub: &Hub, request: &Request, mut stream: TcpStream, early: &[u
     }
 }
 
-fn accept(hub: &Hub, request: &Request) -> Result<Accepted, Problem> {
+async fn accept(hub: &Hub, request: &Request) -> Result<(Accepted, Option<Arc<Identity>>), Problem> {
     if request.path() != WEBSOCKET_PATH {
         return Err(Problem::not_found(format!("WebSockets are at {WEBSOCKET_PATH}")));
     }
-    negotiate(request.method(), request.version(), request.headers(), hub.settings())
+    let (headers, query) = (request.headers(), request.uri().query().unwrap_or_default());
+    let accepted = negotiate(request.method(), request.version(), headers, hub.settings())?;
+    // That a page may ask at all was checked before.
+    Ok((accepted, credential::identify(hub.authority(), headers, query, true).await?))
 }
 
-fn begin(hub: &Hub, request: &Request, accepted: &Accepted, stream: TcpStream, early: &[u8]) {
+fn begin(
+    hub: &Hub,
+    request: &Request,
+    accepted: &Accepted,
+    identity: Option<Arc<Identity>>,
+    stream: TcpStream,
+    early: &[u8],
+) {
     let (worker, settings) = (hub.worker(), hub.settings());
     let link = Link::socket(stream, &accepted.terms(settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
@@ -163,5 +175,5 @@ fn begin(hub: &Hub, request: &Request, accepted: &Accepted, stream: TcpStream, e
     let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
     // The connection was let in when it came; from here on it is the session that counts.
     let ticket = hub.admission().count(request.peer_addr().map(|address| address.ip()));
-    Session::begin(worker, link, source, ticket);
+    Session::begin(worker, link, source, ticket, identity);
 }

@@ -1,70 +1,14 @@
 //! The HTTP side: publishing and its answers, behind both doors.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::Read;
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use topichub::{HistoryRule, Settings, TopicRule};
 
+use crate::raw_http::{Answer, answer, get, get_with, post, request, send};
 use crate::support::{Door, JSON, MSGPACK, Server, wait_until};
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    fn header(&self, name: &str) -> &str {
-        let found = self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        found.unwrap_or_else(|| panic!("there is no {name} in {}", self.head))
-    }
-
-    fn offsets(&self) -> Vec<u64> {
-        let messages = self.json()["messages"].as_array().unwrap().clone();
-        messages.iter().map(|message| message["offset"].as_u64().unwrap()).collect()
-    }
-}
-
-fn request(server: &Server, method: &str, path: &str, content_type: &str, body: &[u8]) -> Answer {
-    let content_type =
-        if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
-    answer(send(server, method, path, &format!("{content_type}Content-Length: {}\r\n", body.len()), body))
-}
-
-/// Sends a request with these header lines, and waits for nothing.
-fn send(server: &Server, method: &str, path: &str, headers: &str, body: &[u8]) -> TcpStream {
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
-    let mut socket = server.request_raw(&head);
-    let _ = socket.write_all(body);
-    socket
-}
-
-fn answer(mut socket: TcpStream) -> Answer {
-    let mut bytes = Vec::new();
-    let _ = socket.read_to_end(&mut bytes);
-    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("an answer has a head");
-    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head: head.to_ascii_lowercase(), body: bytes[end + 4..].to_vec() }
-}
-
-fn get(server: &Server, path: &str) -> Answer {
-    get_with(server, path, "")
-}
-
-fn get_with(server: &Server, path: &str, headers: &str) -> Answer {
-    answer(send(server, "GET", path, headers, b""))
-}
-
-fn post(server: &Server, path: &str, content_type: &str, body: &[u8]) -> Answer {
-    request(server, "POST", path, content_type, body)
-}
 
 #[actix_web::test]
 async fn a_body_is_published_in_the_form_its_type_names() {

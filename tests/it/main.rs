@@ -11,6 +11,8 @@ mod fairness;
 mod handshake;
 mod http;
 mod library;
+mod permissions;
 mod purity;
+mod raw_http;
 mod slow_readers;
 mod support;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use topichub::{Hub, Settings};
+use topichub::{Authority, Hub, Open, Settings};
 
 /// Far longer than anything here takes on a slow machine, so that only what never comes fails a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -53,12 +53,21 @@ impl Server {
     }
 
     pub fn with_workers(door: Door, settings: Settings, workers: usize) -> Self {
+        Self::build(door, settings, workers, Arc::new(Open::new()))
+    }
+
+    /// One that asks who somebody is.
+    pub fn with_authority(door: Door, settings: Settings, authority: impl Authority) -> Self {
+        Self::build(door, settings, 2, Arc::new(authority))
+    }
+
+    fn build(door: Door, settings: Settings, workers: usize, authority: Arc<dyn Authority>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let hub = Hub::start(settings).unwrap();
+                let hub = Hub::start_with(settings, authority).unwrap();
                 let mounted = hub.clone();
                 let server = match door {
                     Door::A => topichub::serve(hub.clone(), listener, workers, |_| {}).unwrap(),
@@ -82,6 +91,16 @@ impl Server {
         let mut client = self.connect_unread(subprotocol).await;
         let welcome = client.next().await;
         assert_eq!(welcome["op"], "welcome", "{welcome}");
+        client
+    }
+
+    /// Connects with a token in the header.
+    pub async fn connect_as(&self, token: &str) -> Client {
+        let mut request = format!("ws://{}/ws", self.address).into_client_request().unwrap();
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let mut client = Client { socket, msgpack: false };
+        assert_eq!(client.next().await["op"], "welcome");
         client
     }
 

@@ -6,13 +6,16 @@ use actix_web::{HttpRequest, HttpResponse};
 use topichub_protocol::command::{History, HistoryRange};
 use topichub_protocol::reply::HistoryPage;
 
+use super::caller::permit;
 use super::representation::{codec_of, show};
-use super::request::{query_of, visible_topic_of};
+use super::request::{Place, query_of, topic_of};
 use crate::embed::Hub;
+use crate::hub::grants::Action;
 use crate::transport::problem::Problem;
 
 pub(super) async fn messages(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let topic = visible_topic_of(&request)?;
+    let topic = topic_of(&request, Place::LastButOne)?;
+    permit(&hub, &request, Action::History, &topic).await?;
     let query = query_of(&request)?.history()?;
     let history = History { topic, range: query.range, limit: query.limit };
     let page = look(&hub, history, query.wait).await?;

@@ -1,6 +1,7 @@
 //! The HTTP side of the hub: publishing, looking at what was published and at who is there, and health. The same topics
 //! and limits as on WebSockets.
 
+mod caller;
 mod history;
 mod presence;
 mod publishing;

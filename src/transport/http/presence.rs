@@ -5,16 +5,19 @@ use std::sync::LazyLock;
 
 use actix_web::{HttpRequest, HttpResponse};
 
+use super::caller::permit;
 use super::representation::{codec_of, show};
-use super::request::visible_topic_of;
+use super::request::{Place, topic_of};
 use crate::embed::Hub;
+use crate::hub::grants::Action;
 use crate::transport::problem::Problem;
 
 /// Seeded, so that nobody can come and go in such a way that the answer seems to be the same.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 pub(super) async fn presence(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    let topic = visible_topic_of(&request)?;
+    let topic = topic_of(&request, Place::LastButOne)?;
+    permit(&hub, &request, Action::Presence, &topic).await?;
     let presence = hub.presence(topic).await?;
     let codec = codec_of(&request);
     let mut body = Vec::new();

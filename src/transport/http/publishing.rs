@@ -5,12 +5,17 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::codec::Codec;
-use topichub_protocol::command::{Publish, PublishOptions};
+use topichub_protocol::command::{CommandError, Publish, PublishOptions};
 use topichub_protocol::message::Payload;
+use topichub_protocol::reply::Published;
 
+use super::caller::{caller, permit};
 use super::representation::content_type;
 use super::request::{Place, query_of, topic_of};
 use crate::embed::{Hub, PublishError};
+use crate::hub::grants::Action;
+use crate::hub::identity::Identity;
+use crate::hub::session::may_on;
 use crate::transport::problem::Problem;
 
 /// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
@@ -57,8 +62,9 @@ pub(super) async fn publish(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let body = read(&hub, body, hub.settings().message_bytes_max).await?;
     let topic = topic_of(&request, Place::Last)?;
+    permit(&hub, &request, Action::Publish, &topic).await?;
+    let body = read(&hub, body, hub.settings().message_bytes_max).await?;
     let options = query_of(&request)?.publish_options()?;
     let payload = match Form::of(&request) {
         Form::Encoded(Codec::Json) => Payload::from_json(body),
@@ -78,6 +84,7 @@ pub(super) async fn publish_batch(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let caller = caller(&hub, &request).await?;
     let body = read(&hub, body, hub.settings().batch_bytes_max).await?;
     let Form::Encoded(codec) = Form::of(&request) else {
         return Err(Problem::bad_request("a batch is application/json or application/msgpack"));
@@ -86,11 +93,7 @@ pub(super) async fn publish_batch(
     let mut answers = Vec::with_capacity(batch.len());
     for entry in batch {
         let answer = match entry {
-            Ok(Publish { topic, payload, options }) => {
-                let options = options.map_or_else(PublishOptions::default, |options| *options);
-                let published = hub.publish_with(topic, payload, options).await;
-                published.map_err(|error| Problem::from(error).into_command_error())
-            }
+            Ok(entry) => publish_entry(&hub, &caller, entry).await,
             Err(error) => Err(error),
         };
         answers.push(answer);
@@ -98,4 +101,12 @@ pub(super) async fn publish_batch(
     let mut out = Vec::new();
     codec.encode_batch(&answers, &mut out);
     Ok(HttpResponse::Ok().content_type(content_type(codec)).body(out))
+}
+
+async fn publish_entry(hub: &Hub, caller: &Identity, entry: Publish) -> Result<Published, CommandError> {
+    let Publish { topic, payload, options } = entry;
+    may_on(caller, Action::Publish, &topic)?;
+    let options = options.map_or_else(PublishOptions::default, |options| *options);
+    let published = hub.publish_with(topic, payload, options).await;
+    published.map_err(|error| Problem::from(error).into_command_error())
 }

@@ -34,15 +34,6 @@ pub(super) fn topic_of(request: &HttpRequest, place: Place) -> Result<Topic, Pro
     Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
 }
 
-/// The topic of those that can be looked at.
-pub(super) fn visible_topic_of(request: &HttpRequest) -> Result<Topic, Problem> {
-    let topic = topic_of(request, Place::LastButOne)?;
-    if topic.is_system() {
-        return Err(Problem::new(ErrorCode::Forbidden, format!("may not see {topic}")));
-    }
-    Ok(topic)
-}
-
 /// The parameters of the query, as forms and `URLSearchParams` write them: percent-encoded, a blank as a `+`.
 pub(super) fn query_of(request: &HttpRequest) -> Result<Query<'static>, Problem> {
     let parameters = request.query_string().split('&').filter(|parameter| !parameter.is_empty());
