@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::actors::fan_out::{Drain, FanOut, OpenStream};
 use crate::actors::registry::{Ask, JoinWorker, Registry};
+use crate::actors::roster::Users;
 use crate::actors::worker::{Census, Worker};
 use crate::authority::{Authority, Open};
 use crate::clock::Clock;
@@ -63,6 +64,7 @@ struct Inner {
     local: Addr<FanOut>,
     house: House,
     authority: Arc<dyn Authority>,
+    users: Arc<Users>,
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
     admission: Arc<Admission>,
@@ -200,6 +202,8 @@ impl Hub {
         let (to_registry, local_settings) = (registry.clone(), Arc::clone(&settings));
         let (local_census, local_house) = (Arc::clone(&census), house.clone());
         let local_authority = Arc::clone(&authority);
+        let users = Users::new(settings.sessions_per_user_max);
+        let local_users = Arc::clone(&users);
         let local = FanOut::start_in_arbiter(&arbiter, move |_| {
             let worker = Worker::new(
                 local_id,
@@ -209,6 +213,7 @@ impl Hub {
                 local_census,
                 local_house,
                 local_authority,
+                local_users,
             );
             FanOut::new(Rc::new(worker))
         });
@@ -225,6 +230,7 @@ impl Hub {
             local,
             house,
             authority,
+            users,
             next_worker,
             census,
             flight,
@@ -392,6 +398,18 @@ impl Hub {
         self.inner.registry.do_send(Drain);
     }
 
+    pub(crate) fn registry(&self) -> &Addr<Registry> {
+        &self.inner.registry
+    }
+
+    pub(crate) fn seats(&self) -> Seats {
+        self.inner.house.seats
+    }
+
+    pub(crate) fn census(&self) -> &Census {
+        &self.inner.census
+    }
+
     /// Who decides who somebody is.
     pub(crate) fn authority(&self) -> &dyn Authority {
         &*self.inner.authority
@@ -409,10 +427,20 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, census, house, authority, .. } = &*self.inner;
+        let Inner { settings, clock, registry, next_worker, census, house, authority, users, .. } =
+            &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (settings, census, authority) = (Arc::clone(settings), Arc::clone(census), Arc::clone(authority));
-        let worker = Worker::new(id, settings, *clock, registry.clone(), census, house.clone(), authority);
+        let worker = Worker::new(
+            id,
+            settings,
+            *clock,
+            registry.clone(),
+            census,
+            house.clone(),
+            authority,
+            Arc::clone(users),
+        );
         let worker = Rc::new(worker);
         let fan_out = FanOut::new(Rc::clone(&worker)).start();
         registry.do_send(JoinWorker { worker: id, fan_out });

@@ -2,6 +2,7 @@
 //! it publishes, subscribes, and mounts itself in an actix-web `App`. The wire it speaks is `protocol/SPEC.md`.
 
 mod actors;
+mod administration;
 mod authority;
 mod clock;
 mod embed;
@@ -14,10 +15,12 @@ mod settings;
 mod subscription;
 mod transport;
 
+pub use administration::{SessionPage, SessionStatus};
 pub use authority::{Authority, Identified, Open};
 pub use embed::{AskError, Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
 pub use hub::grants::{Action, Grants};
 pub use hub::identity::Identity;
+pub use hub::registry::{TopicPage, TopicStatus};
 pub use rules::{HistoryRule, TopicRule};
 pub use settings::Settings;
 pub use subscription::{Subscription, SubscriptionEnded};

@@ -24,6 +24,8 @@ pub struct Settings {
     pub accepts_per_second_max: u32,
     /// The most subscriptions of one session.
     pub topics_per_session_max: usize,
+    /// The most sessions of one user, over all addresses; 0 is no limit. Whoever comes beyond is disconnected (4004).
+    pub sessions_per_user_max: usize,
     /// The most bytes that may wait for one slow reader, beyond the kernel's buffers.
     pub outbox_bytes_max: usize,
     /// The most messages that may wait for one slow reader.
@@ -91,6 +93,7 @@ impl Default for Settings {
             handshakes_max: 16_384,
             accepts_per_second_max: 0,
             topics_per_session_max: 128,
+            sessions_per_user_max: 0,
             outbox_bytes_max: 1024 * 1024,
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * 1024 * 1024,

@@ -10,14 +10,15 @@ use std::time::Duration;
 use actix::fut::ActorFuture;
 use actix::{Actor, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
-use topichub_protocol::code::CloseCode;
+use topichub_protocol::code::{CloseCode, ErrorCode};
 use topichub_protocol::command::{CommandId, OneOrMany, SlowPolicy, SubscribeOptions};
 use topichub_protocol::reply::{Member, MemberId, Reply};
 use topichub_protocol::topic::Filter;
 
 use super::destination::Destination;
+use super::orders::{Listed, Order, Target};
 use super::worker::Worker;
-use crate::hub::input::{Delivery, Input, SessionRef, Subscribing, Wanted};
+use crate::hub::input::{Delivery, Input, SessionRef, SubscriberKey, Subscribing, Wanted};
 use crate::hub::pulse::Beat;
 use crate::subscription::{self, Subscription};
 use crate::transport::link::Flow;
@@ -132,7 +133,69 @@ impl Handler<Drain> for FanOut {
     }
 }
 
+impl Handler<Order> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+        match order {
+            Order::Disconnect { whom, code, reason, done } => {
+                let keys = self.meant(&whom);
+                let mut fan_out = self.worker.fan_out.borrow_mut();
+                fan_out.flush(self.worker.now());
+                for key in &keys {
+                    if let Some(Destination::Peer(link)) = fan_out.outlet(*key) {
+                        link.close(code, &reason);
+                    }
+                }
+                let _ = done.send(keys.len());
+            }
+            Order::Unsubscribe { whom, filter, done } => {
+                let keys = self.meant(&whom);
+                let mut fan_out = self.worker.fan_out.borrow_mut();
+                let now = self.worker.now();
+                let ended = keys
+                    .into_iter()
+                    .filter(|key| fan_out.expel_from(*key, &filter, ErrorCode::Forbidden, now));
+                let _ = done.send(ended.count());
+            }
+            Order::List { after, user, limit, listed } => {
+                _ = listed.send(self.list(after, user.as_deref(), limit))
+            }
+        }
+    }
+}
+
 impl FanOut {
+    /// The sessions of this thread that are meant.
+    fn meant(&self, target: &Target) -> Vec<SubscriberKey> {
+        let whom = target.on(self.worker.id());
+        whom.map(|whom| self.worker.roster.borrow().find(&whom)).unwrap_or_default()
+    }
+
+    fn list(&self, after: Option<SessionRef>, user: Option<&str>, limit: usize) -> Vec<Listed> {
+        let worker = self.worker.id();
+        let after = match after {
+            Some(after) if after.worker > worker => return Vec::new(),
+            Some(after) if after.worker == worker => Some(after.subscriber),
+            _ => None,
+        };
+        let (roster, fan_out) = (self.worker.roster.borrow(), self.worker.fan_out.borrow());
+        let page = roster.page(after, user, limit).into_iter();
+        let listed = page.filter_map(|(key, guest)| match fan_out.outlet(key)? {
+            Destination::Peer(link) => Some(Listed {
+                session: SessionRef { worker, subscriber: key },
+                user: guest.user().map(Into::into),
+                codec: link.codec(),
+                address: guest.address,
+                age: self.worker.now().saturating_sub(guest.since),
+                subscriptions: fan_out.subscriptions_of(key),
+                waiting_bytes: link.waiting_bytes(),
+            }),
+            Destination::Stream(_) => None,
+        });
+        listed.collect()
+    }
+
     fn beat(&mut self) {
         let now = self.worker.now();
         let mut pulse = self.worker.pulse.borrow_mut();

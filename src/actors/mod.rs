@@ -3,6 +3,8 @@
 
 pub(crate) mod destination;
 pub(crate) mod fan_out;
+pub(crate) mod orders;
 pub(crate) mod registry;
+pub(crate) mod roster;
 pub(crate) mod session;
 pub(crate) mod worker;

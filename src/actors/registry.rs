@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use topichub_protocol::reply::Reply;
 
 use super::fan_out::{Deliveries, Drain, FanOut};
+use super::orders::{Order, Purge, Survey};
 use super::worker::Census;
 use crate::clock::Clock;
 use crate::hub::input::{Asker, Delivery, Effect, Input, Ticket, WorkerId};
@@ -134,6 +135,7 @@ impl Actor for Registry {
         ctx.run_interval(TICK, |registry, _| {
             registry.take(Input::Tick);
             registry.census.history_bytes.store(registry.core.history_bytes(), Ordering::Relaxed);
+            registry.census.topics.store(registry.core.topics(), Ordering::Relaxed);
         });
     }
 }
@@ -186,6 +188,35 @@ impl Handler<Ask> for Registry {
         self.next_ticket += 1;
         self.waiting.insert(ticket, answered);
         self.take(question(Asker::Caller(ticket)));
+    }
+}
+
+impl Handler<Survey> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Survey { filter, after, limit, answered }: Survey, _: &mut Self::Context) {
+        let page = self.core.survey(filter.as_ref(), after.as_ref(), limit, self.clock.now());
+        let _ = answered.send(page);
+    }
+}
+
+impl Handler<Purge> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Purge { topic, answered }: Purge, _: &mut Self::Context) {
+        let _ = answered.send(self.core.purge(&topic, self.clock.now()));
+    }
+}
+
+impl Handler<Order> for Registry {
+    type Result = ();
+
+    /// Passes it on behind all that the workers have been told before.
+    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+        for worker in self.workers.values_mut() {
+            worker.send();
+            worker.fan_out.do_send(order.clone());
+        }
     }
 }
 

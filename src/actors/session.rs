@@ -2,6 +2,7 @@
 //! carries the outcome to the peer or the registry.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Session {
         link: Rc<Link>,
         source: Source,
         ticket: Ticket,
+        address: Option<IpAddr>,
         identity: Option<Arc<Identity>>,
     ) {
         let key = worker.fan_out.borrow_mut().join(Destination::Peer(Rc::clone(&link)));
@@ -83,6 +85,7 @@ impl Session {
             _ticket: ticket,
         };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
+        session.worker.roster.borrow_mut().enter(key, address, session.worker.now());
         session.welcome();
         session.start();
     }
@@ -198,6 +201,12 @@ impl Session {
             }));
             return;
         };
+        let identity = Arc::clone(identity);
+        let (mut roster, users) = (self.worker.roster.borrow_mut(), &self.worker.users);
+        if let Err(max) = roster.identify(self.key, &identity, users) {
+            let reason = format!("a user may have {max} sessions, and this one has them");
+            return self.link.close(CloseCode::TooManyConnections, &reason);
+        }
         let Some(expires) = identity.expires else { return };
         let left = self.worker.clock.left_until(expires);
         let notice = EXPIRING_NOTICE.min(left / 2);

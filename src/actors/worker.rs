@@ -11,6 +11,7 @@ use topichub_protocol::websocket::deflate::Inflaters;
 
 use super::destination::Destination;
 use super::registry::{Inputs, Registry};
+use super::roster::{Roster, Users};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::hub::fan_out::FanOut;
@@ -31,6 +32,8 @@ pub(crate) struct Census {
     pub(crate) workers: AtomicUsize,
     /// The bytes of memory that topics and their messages of the past take, as of the last second.
     pub(crate) history_bytes: AtomicUsize,
+    /// Topics, as of the last second.
+    pub(crate) topics: AtomicUsize,
 }
 
 /// One worker thread of one hub.
@@ -38,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) settings: Arc<Settings>,
     pub(crate) fan_out: RefCell<FanOut<Destination>>,
     pub(crate) pulse: RefCell<Pulse>,
+    pub(crate) roster: RefCell<Roster>,
     /// Where the sockets of this thread are read into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// And where what is compressed is read into.
@@ -46,6 +50,7 @@ pub(crate) struct Worker {
     pub(crate) census: Arc<Census>,
     pub(crate) house: House,
     pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) users: Arc<Users>,
     pub(crate) clock: Clock,
     registry: Addr<Registry>,
 }
@@ -59,6 +64,7 @@ impl Worker {
         census: Arc<Census>,
         house: House,
         authority: Arc<dyn Authority>,
+        users: Arc<Users>,
     ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
@@ -74,6 +80,7 @@ impl Worker {
         Self {
             fan_out: RefCell::new(fan_out),
             pulse: RefCell::new(Pulse::new(times)),
+            roster: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             inflaters: RefCell::default(),
             outboxes,
@@ -81,6 +88,7 @@ impl Worker {
             census,
             house,
             authority,
+            users,
             clock,
             registry,
         }
@@ -114,6 +122,7 @@ impl Worker {
 
     /// A subscriber is gone.
     pub(crate) fn leave(&self, key: SubscriberKey) {
+        self.roster.borrow_mut().leave(key);
         self.fan_out.borrow_mut().leave(key, self.now());
         self.pass_inputs();
     }

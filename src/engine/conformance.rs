@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use topichub_protocol::message::{Extras, Payload, Position};
 use topichub_protocol::reply::{MemberId, Presence};
+use topichub_protocol::topic::{Pattern, Topic};
 
 pub(crate) use self::model::any_history_reads_as_in_a_plain_model;
 use self::story::{Story, joined, page, payload, rules, session, told, topic, user};
@@ -71,6 +72,8 @@ macro_rules! conformance {
             names_belong_to_one_topic,
             patterns_match_what_there_is,
             more_topics_than_asked_for_are_an_error,
+            topics_are_listed_page_by_page,
+            what_is_purged_is_gone_and_offsets_go_on,
             a_topic_in_use_keeps_its_epoch,
             a_topic_out_of_use_is_forgotten_after_a_while,
             a_topic_with_messages_is_not_forgotten,
@@ -140,6 +143,45 @@ pub(crate) fn reading_goes_on_behind_any_offset(make: Make) {
         assert_eq!(story.read_back("a", before, ALL), (String::new(), 1));
     }
     assert_eq!(story.read_back("a", 0, ALL), (String::new(), 0));
+}
+
+pub(crate) fn topics_are_listed_page_by_page(make: Make) {
+    let mut story = Story::new(make, Setup::default());
+    for name in ["b.x", "a", "c", "b.z", "b.y", "b"] {
+        story.say(name, "x");
+    }
+    let list = |pattern: Option<&str>, after: Option<&str>, limit| {
+        let pattern = pattern.map(|pattern| Pattern::parse(pattern).unwrap());
+        let (page, next) = story.engine.list(pattern.as_ref(), after.map(topic).as_ref(), limit);
+        let names = page.iter().map(Topic::as_str).collect::<Vec<_>>().join(" ");
+        (names, next.map(|next| next.as_str().to_owned()))
+    };
+    assert_eq!(list(None, None, 9), ("a b b.x b.y b.z c".to_owned(), None));
+    assert_eq!(list(None, None, 2), ("a b".to_owned(), Some("b".to_owned())));
+    assert_eq!(list(None, Some("b"), 3), ("b.x b.y b.z".to_owned(), Some("b.z".to_owned())));
+    assert_eq!(list(None, Some("b.z"), 3), ("c".to_owned(), None));
+    assert_eq!(list(None, Some("zzz"), 3), (String::new(), None));
+    assert_eq!(list(Some("b.*"), None, 9), ("b.x b.y b.z".to_owned(), None));
+    assert_eq!(list(Some("b.*"), Some("a"), 2), ("b.x b.y".to_owned(), Some("b.y".to_owned())));
+    assert_eq!(list(Some("b.*"), Some("b.y"), 2), ("b.z".to_owned(), None));
+    assert_eq!(list(Some("d.>"), None, 2), (String::new(), None));
+    assert_eq!(story.engine.topics(), 6);
+}
+
+pub(crate) fn what_is_purged_is_gone_and_offsets_go_on(make: Make) {
+    let mut story = Story::new(make, Setup::default());
+    for text in ["x", "y", "z"] {
+        story.say("a", text);
+    }
+    story.say("b", "kept");
+    let before = story.extent("a").end;
+    assert_eq!(story.engine.purge(&topic("a"), story.now), 3);
+    assert_eq!(story.extent("a"), Extent { end: before, oldest: 4 });
+    assert_eq!(story.read("a", 0, ALL), (String::new(), 3));
+    assert_eq!(story.say("a", "new"), Position { offset: 4, ..before });
+    assert_eq!(story.read("a", 0, ALL), ("4:new".to_owned(), 4));
+    assert_eq!(story.read("b", 0, ALL), ("1:kept".to_owned(), 1));
+    assert_eq!(story.engine.purge(&topic("nothing"), story.now), 0);
 }
 
 pub(crate) fn reading_stops_at_the_limits_of_a_page(make: Make) {

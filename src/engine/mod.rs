@@ -96,6 +96,25 @@ pub(crate) trait Engine: Send {
     /// If they are more than `max`: how many it found until it knew, since there may be a million.
     fn matching(&mut self, pattern: &Pattern, max: usize) -> Result<Vec<Topic>, usize>;
 
+    /// Topics in the order of their names, from behind `after`, at most `limit`; with a pattern those that match. The
+    /// second is where to go on, if there may be more: a page may be short, even empty, since no more than so many topics
+    /// are looked at for one.
+    fn list(
+        &self,
+        pattern: Option<&Pattern>,
+        after: Option<&Topic>,
+        limit: usize,
+    ) -> (Vec<Topic>, Option<Topic>);
+
+    /// Forgets the messages of a topic; offsets go on from where they are. Returns how many there were.
+    fn purge(&mut self, topic: &Topic, now: Duration) -> usize;
+
+    /// Whether there is such a topic.
+    fn exists(&self, topic: &Topic) -> bool;
+
+    /// How many topics there are.
+    fn topics(&self) -> usize;
+
     /// How many topics there have ever been: as long as that is the same, no topic has appeared.
     fn topics_made(&self) -> u64;
 

@@ -6,11 +6,28 @@ use std::fmt;
 use actix_http::StatusCode;
 use actix_web::http::header;
 use actix_web::{HttpResponse, ResponseError};
-use serde_json::json;
+use serde::Serialize;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::command::CommandError;
+use topichub_protocol::topic::TopicError;
+use utoipa::ToSchema;
 
 use crate::embed::{AskError, PublishError, SubscribeError};
+
+/// An error over HTTP (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ProblemDocument<'a> {
+    /// Always `about:blank`: `code` says what kind it is.
+    r#type: &'a str,
+    /// The status in words.
+    title: &'a str,
+    /// The status of the answer.
+    status: u16,
+    /// What exactly, for people: with limit and value.
+    detail: &'a str,
+    /// What kind, for programs: the same words as in `error` over WebSocket.
+    code: &'a str,
+}
 
 /// Why a request failed, for programs (`code`) and people (`detail`).
 #[derive(Debug)]
@@ -52,6 +69,15 @@ impl Problem {
         Self::new(ErrorCode::Forbidden, detail)
     }
 
+    pub(crate) fn invalid_topic(error: TopicError) -> Self {
+        Self::new(ErrorCode::InvalidTopic, error.to_string())
+    }
+
+    /// The hub is no more.
+    pub(crate) fn stopped() -> Self {
+        Self::new(ErrorCode::Unavailable, "the hub has stopped")
+    }
+
     pub(crate) fn request_timeout() -> Self {
         let problem = Self::new(ErrorCode::Timeout, "the body did not come in time");
         Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
@@ -76,14 +102,14 @@ impl Problem {
     fn document(&self) -> String {
         let title = self.status.canonical_reason().unwrap_or("Error");
         let status = self.status.as_u16();
-        json!({
-            "type": "about:blank",
-            "title": title,
-            "status": status,
-            "detail": self.detail,
-            "code": self.code.as_str(),
-        })
-        .to_string()
+        let document = ProblemDocument {
+            r#type: "about:blank",
+            title,
+            status,
+            detail: &self.detail,
+            code: self.code.as_str(),
+        };
+        serde_json::to_string(&document).unwrap_or_default()
     }
 
     /// The problem as the bytes of an HTTP/1.1 response that closes the connection: for a socket that is no longer

@@ -30,12 +30,13 @@ pub(crate) async fn websocket(
     let identity = credential::identify(hub.authority(), request.headers(), request.query_string(), true);
     let identity = identity.await?;
     let admission = hub.admission();
-    let ticket = admission.admit(request.peer_addr().map(|address| address.ip()));
+    let address = request.peer_addr().map(|address| address.ip());
+    let ticket = admission.admit(address);
     let ticket = ticket.map_err(|refusal| admission.problem(refusal))?;
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
-    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket, identity);
+    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket, address, identity);
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));

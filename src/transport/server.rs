@@ -174,6 +174,7 @@ fn begin(
     link.send(head.as_bytes());
     let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
     // The connection was let in when it came; from here on it is the session that counts.
-    let ticket = hub.admission().count(request.peer_addr().map(|address| address.ip()));
-    Session::begin(worker, link, source, ticket, identity);
+    let address = request.peer_addr().map(|address| address.ip());
+    let ticket = hub.admission().count(address);
+    Session::begin(worker, link, source, ticket, address, identity);
 }

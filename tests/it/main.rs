@@ -1,6 +1,7 @@
 //! A real server on a port of its own, and real clients: the one integration binary.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod administration;
 mod admission;
 mod bench;
 mod broken_server;
@@ -16,3 +17,4 @@ mod purity;
 mod raw_http;
 mod slow_readers;
 mod support;
+mod tokens;

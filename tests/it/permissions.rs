@@ -1,56 +1,16 @@
 //! Who may do what: an authority of the test's own, over sockets and HTTP, behind both doors.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use topichub::protocol::{CommandError, ErrorCode};
-use topichub::{Action, Authority, Filter, Grants, Identified, Identity, Settings};
+use topichub::Settings;
 
 use crate::raw_http::{answer, get_with, send};
 use crate::support::{Door, JSON, MSGPACK, Server, refused};
-
-/// A token is `USER:PATTERN,PATTERN…`, which allows everything on these; `USER!SECONDS` runs out.
-#[derive(Default)]
-struct Names {
-    anonymous: Option<&'static str>,
-    /// Whoever asks waits for this.
-    held: Option<Arc<Notify>>,
-}
-
-fn identity(token: &str) -> Identified {
-    let (user, patterns) = token
-        .split_once(':')
-        .ok_or_else(|| CommandError::new(ErrorCode::Unauthorized, "the token is none"))?;
-    let (user, seconds) = user.split_once('!').map_or((user, None), |(user, left)| (user, left.parse().ok()));
-    let mut grants = Grants::default();
-    for pattern in patterns.split(',').filter(|pattern| !pattern.is_empty()) {
-        Action::ALL.iter().for_each(|action| grants.allow(*action, Filter::parse(pattern).unwrap()));
-    }
-    let expires = seconds.map(|seconds: f64| {
-        SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default() + Duration::from_secs_f64(seconds)
-    });
-    Ok(Arc::new(Identity { user: Some(user.into()), grants, expires, ..Identity::default() }))
-}
-
-impl Authority for Names {
-    fn anonymous(&self) -> Option<Arc<Identity>> {
-        self.anonymous.and_then(|token| identity(token).ok())
-    }
-
-    fn identify<'a>(&'a self, credential: &'a str) -> Pin<Box<dyn Future<Output = Identified> + Send + 'a>> {
-        Box::pin(async move {
-            if let Some(held) = &self.held {
-                held.notified().await;
-            }
-            identity(credential)
-        })
-    }
-}
+use crate::tokens::Names;
 
 fn strict(door: Door) -> Server {
     Server::with_authority(door, Settings::default(), Names::default())
@@ -151,7 +111,7 @@ async fn the_same_holds_over_http() {
 #[actix_web::test]
 async fn a_handshake_with_a_bad_token_is_refused_and_anybody_may_do_what_anybody_may() {
     for door in Door::BOTH {
-        let names = Names { anonymous: Some("guest:news.>"), held: None };
+        let names = Names { anonymous: Some("guest:news.>"), ..Names::default() };
         let server = Server::with_authority(door, Settings::default(), names);
         let mut request = format!("ws://{}/ws", server.address).into_client_request().unwrap();
         request.headers_mut().insert("authorization", "Bearer nonsense".parse().unwrap());
@@ -218,7 +178,7 @@ async fn a_session_ends_with_its_token_unless_there_is_a_new_one() {
 #[actix_web::test]
 async fn commands_wait_until_it_is_known_who_gives_them() {
     let held = Arc::new(Notify::new());
-    let names = Names { anonymous: None, held: Some(Arc::clone(&held)) };
+    let names = Names { held: Some(Arc::clone(&held)), ..Names::default() };
     let server = Server::with_authority(Door::A, Settings::default(), names);
     let mut client = server.connect(JSON).await;
     client.send(json!({"op": "authenticate", "id": 1, "token": "ada:a"})).await;

@@ -22,6 +22,9 @@ slotmap::new_key_type! {
 /// agendas and the levels; the counts of its name. `cost` measures it.
 pub(super) const TOPIC_BYTES: usize = size_of::<Entry>() + 160;
 
+/// How many topics are looked at for one page: a pattern may match few of many.
+const LOOKS_PER_PAGE: usize = 20_000;
+
 /// One topic. What few topics have is in a box.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -117,9 +120,7 @@ impl Topics {
     /// # Errors
     /// How many were found until there were more than `max`.
     pub(super) fn matching(&self, pattern: &Pattern, max: usize) -> Result<Vec<Topic>, usize> {
-        // A wildcard is a token of its own, so what stands before the first is whole tokens with their dots.
-        let text = pattern.as_str();
-        let prefix = text.find(['*', '>']).map_or(text, |at| &text[..at]);
+        let prefix = prefix(pattern);
         let range = (Bound::Included(prefix), Bound::Unbounded);
         let near =
             self.in_order.range::<str, _>(range).take_while(|topic| topic.as_str().starts_with(prefix));
@@ -127,6 +128,44 @@ impl Topics {
         let found: Vec<_> = matching.take(max.saturating_add(1)).cloned().collect();
         if found.len() > max { Err(found.len()) } else { Ok(found) }
     }
+}
+
+impl Topics {
+    /// Topics behind `after`, in order, and where to go on.
+    pub(super) fn list(
+        &self,
+        pattern: Option<&Pattern>,
+        after: Option<&Topic>,
+        limit: usize,
+    ) -> (Vec<Topic>, Option<Topic>) {
+        let prefix = pattern.map_or("", |pattern| prefix(pattern));
+        let from = match after {
+            Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
+            _ => Bound::Included(prefix),
+        };
+        let (mut page, mut looks) = (Vec::new(), 0);
+        let mut last = None;
+        for topic in self.in_order.range::<str, _>((from, Bound::Unbounded)) {
+            if !topic.as_str().starts_with(prefix) {
+                return (page, None);
+            }
+            if page.len() == limit || looks == LOOKS_PER_PAGE {
+                return (page, last);
+            }
+            looks += 1;
+            last = Some(topic.clone());
+            if pattern.is_none_or(|pattern| pattern.matches(topic)) {
+                page.push(topic.clone());
+            }
+        }
+        (page, None)
+    }
+}
+
+/// What stands before the first wildcard. A wildcard is a token of its own, so that is whole tokens with their dots.
+fn prefix(pattern: &Pattern) -> &str {
+    let text = pattern.as_str();
+    text.find(['*', '>']).map_or(text, |at| &text[..at])
 }
 
 impl Index<TopicKey> for Topics {

@@ -204,6 +204,35 @@ impl Engine for MemoryEngine {
         self.topics.matching(pattern, max)
     }
 
+    fn list(
+        &self,
+        pattern: Option<&Pattern>,
+        after: Option<&Topic>,
+        limit: usize,
+    ) -> (Vec<Topic>, Option<Topic>) {
+        self.topics.list(pattern, after, limit)
+    }
+
+    fn purge(&mut self, topic: &Topic, now: Duration) -> usize {
+        let Some(key) = self.topics.find(topic) else { return 0 };
+        self.let_age(key, now);
+        let mut purged = 0;
+        while !self.topics[key].log.is_empty() {
+            self.topics[key].log.pop();
+            purged += 1;
+        }
+        self.settle(key);
+        purged
+    }
+
+    fn exists(&self, topic: &Topic) -> bool {
+        self.topics.find(topic).is_some()
+    }
+
+    fn topics(&self) -> usize {
+        self.topics.len()
+    }
+
     fn topics_made(&self) -> u64 {
         self.next_epoch
     }

@@ -51,12 +51,10 @@ impl<L: Outlet> FanOut<L> {
         now: Duration,
     ) {
         let filters = unsubscribe.filters;
-        let Some(subscriber) = self.subscribers.get(key) else { return };
-        let shares = || subscriber.backlog.iter().flat_map(|backlog| &backlog.shares);
-        let is_share = |filter: &Filter| shares().any(|share| share.filter == *filter);
-        let missing =
-            filters.iter().find(|filter| self.membership(key, filter).is_none() && !is_share(filter));
-        if let Some(missing) = missing {
+        if !self.subscribers.contains_key(key) {
+            return;
+        }
+        if let Some(missing) = filters.iter().find(|filter| !self.is_subscribed(key, filter)) {
             let error = CommandError::new(ErrorCode::NotSubscribed, format!("not subscribed to {missing}"));
             return self.reply(key, &Reply::Error(error.with_id(id)), now);
         }
@@ -91,6 +89,33 @@ impl<L: Outlet> FanOut<L> {
             let frame = self.outlet(key).and_then(|outlet| outlet.encode_push(&push));
             frame.iter().for_each(|frame| self.append_own(key, frame, now));
         }
+    }
+
+    /// Ends one subscription on the server's account, if there is one, and says so.
+    pub(crate) fn expel_from(
+        &mut self,
+        key: SubscriberKey,
+        filter: &Filter,
+        code: ErrorCode,
+        now: Duration,
+    ) -> bool {
+        let is_there = self.is_subscribed(key, filter);
+        if is_there {
+            self.expel(key, std::slice::from_ref(filter), code, now);
+        }
+        is_there
+    }
+
+    /// How many subscriptions a session has.
+    pub(crate) fn subscriptions_of(&self, key: SubscriberKey) -> usize {
+        let Some(subscriber) = self.subscribers.get(key) else { return 0 };
+        subscriber.memberships.len() + subscriber.backlog.as_ref().map_or(0, |backlog| backlog.shares.len())
+    }
+
+    fn is_subscribed(&self, key: SubscriberKey, filter: &Filter) -> bool {
+        let Some(subscriber) = self.subscribers.get(key) else { return false };
+        let mut shares = subscriber.backlog.iter().flat_map(|backlog| &backlog.shares);
+        self.membership(key, filter).is_some() || shares.any(|share| share.filter == *filter)
     }
 
     /// Ends subscriptions.

@@ -6,6 +6,7 @@ mod asking;
 mod interest;
 mod publishing;
 mod subscribing;
+mod surveying;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use topichub_protocol::reply::Reply;
 use topichub_protocol::topic::Topic;
 
 use self::interest::Interest;
+pub use self::surveying::{TopicPage, TopicStatus};
 use super::attendance::{Attendance, Due};
 use super::input::{Asker, Delivery, Effect, Input, SessionRef, WorkerId};
 use super::pattern_index::PatternIndex;
@@ -68,6 +70,11 @@ impl Registry {
             appended: Vec::new(),
             reached: Vec::new(),
         }
+    }
+
+    /// How many topics there are.
+    pub(crate) fn topics(&self) -> usize {
+        self.engine.topics()
     }
 
     /// Takes one input and appends what is to be done, in order.

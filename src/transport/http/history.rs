@@ -7,12 +7,32 @@ use topichub_protocol::command::{History, HistoryRange};
 use topichub_protocol::reply::HistoryPage;
 
 use super::caller::permit;
+use super::openapi::HistoryDocument;
 use super::representation::{codec_of, show};
 use super::request::{Place, query_of, topic_of};
 use crate::embed::Hub;
 use crate::hub::grants::Action;
-use crate::transport::problem::Problem;
+use crate::transport::problem::{Problem, ProblemDocument};
 
+/// Look at what was published
+///
+/// The newest messages, or those after or before a position; with `wait`, the next one if there is none yet.
+#[utoipa::path(
+    get, path = "/topics/{topic}/messages", tag = "topics",
+    params(
+        ("topic" = String, Path, description = "Which topic"),
+        ("after" = Option<String>, Query, description = "A position, EPOCH:OFFSET", pattern = "^[0-9a-z]{1,13}:[0-9]{1,15}$"),
+        ("before" = Option<String>, Query, description = "A position; not with after", pattern = "^[0-9a-z]{1,13}:[0-9]{1,15}$"),
+        ("limit" = Option<u64>, Query, description = "The most messages", minimum = 1, maximum = 1000),
+        ("wait" = Option<u64>, Query, description = "How long to wait for one, in seconds; with after", maximum = 60),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the answer that the client has"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = HistoryDocument),
+        (status = 304, description = "It is as the client has it"),
+        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
 pub(super) async fn messages(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let topic = topic_of(&request, Place::LastButOne)?;
     permit(&hub, &request, Action::History, &topic).await?;

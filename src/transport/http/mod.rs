@@ -3,10 +3,14 @@
 
 mod caller;
 mod history;
+mod openapi;
+mod parameters;
 mod presence;
 mod publishing;
 mod representation;
 mod request;
+mod sessions;
+mod topics;
 
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 
@@ -15,6 +19,7 @@ use crate::embed::Hub;
 
 /// Adds the HTTP API to an `App`.
 pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
+    let purges = hub.clone();
     let (publishing, batches, histories, presences) = (hub.clone(), hub.clone(), hub.clone(), hub.clone());
     app.service(
         web::resource("/topics/{topic}")
@@ -26,7 +31,8 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
     app.service(
         web::resource("/topics/{topic}/messages")
             .route(look().to(move |request: HttpRequest| history::messages(histories.clone(), request)))
-            .default_service(web::to(|| only("GET, HEAD"))),
+            .route(web::delete().to(move |request: HttpRequest| topics::purge(purges.clone(), request)))
+            .default_service(web::to(|| only("GET, HEAD, DELETE"))),
     );
     app.service(
         web::resource("/topics/{topic}/presence")
@@ -41,7 +47,45 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
             )
             .default_service(web::to(|| only("POST"))),
     );
+    administration(hub, app);
+    app.route("/openapi.json", look().to(openapi::document));
     app.route("/healthz", look().to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
+}
+
+/// What administrators may see and do.
+fn administration(hub: &Hub, app: &mut web::ServiceConfig) {
+    let (topics, list, one, all, some, token) =
+        (hub.clone(), hub.clone(), hub.clone(), hub.clone(), hub.clone(), hub.clone());
+    app.service(
+        web::resource("/topics")
+            .route(look().to(move |request: HttpRequest| topics::list(topics.clone(), request)))
+            .default_service(web::to(|| only("GET, HEAD"))),
+    );
+    app.service(
+        web::resource("/sessions")
+            .route(look().to(move |request: HttpRequest| sessions::list(list.clone(), request)))
+            .default_service(web::to(|| only("GET, HEAD"))),
+    );
+    let act = |path: &str, route: actix_web::Route| {
+        web::resource(path).route(route).default_service(web::to(|| only("POST")))
+    };
+    app.service(act(
+        "/sessions/{session}/disconnect",
+        web::post().to(move |request, session| sessions::disconnect(one.clone(), request, session)),
+    ));
+    app.service(act(
+        "/users/{user}/disconnect",
+        web::post().to(move |request, user| sessions::disconnect_user(all.clone(), request, user)),
+    ));
+    app.service(act(
+        "/users/{user}/unsubscribe",
+        web::post()
+            .to(move |request, user, body| sessions::unsubscribe_user(some.clone(), request, user, body)),
+    ));
+    app.service(act(
+        "/tokens/{token_id}/revoke",
+        web::post().to(move |request, token_id| sessions::revoke(token.clone(), request, token_id)),
+    ));
 }
 
 /// A route that changes nothing.

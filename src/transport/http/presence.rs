@@ -6,15 +6,29 @@ use std::sync::LazyLock;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::caller::permit;
+use super::openapi::PresenceDocument;
 use super::representation::{codec_of, show};
 use super::request::{Place, topic_of};
 use crate::embed::Hub;
 use crate::hub::grants::Action;
-use crate::transport::problem::Problem;
+use crate::transport::problem::{Problem, ProblemDocument};
 
 /// Seeded, so that nobody can come and go in such a way that the answer seems to be the same.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
+/// See who is on a topic
+#[utoipa::path(
+    get, path = "/topics/{topic}/presence", tag = "topics",
+    params(
+        ("topic" = String, Path, description = "Which topic"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of the answer that the client has"),
+    ),
+    responses(
+        (status = 200, description = "Who is there", body = PresenceDocument),
+        (status = 304, description = "It is as the client has it"),
+        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
 pub(super) async fn presence(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let topic = topic_of(&request, Place::LastButOne)?;
     permit(&hub, &request, Action::Presence, &topic).await?;

@@ -10,13 +10,14 @@ use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Published;
 
 use super::caller::{caller, permit};
+use super::openapi::{EntryAnswer, PublishEntry, PublishedDocument};
 use super::representation::content_type;
 use super::request::{Place, query_of, topic_of};
 use crate::embed::{Hub, PublishError};
 use crate::hub::grants::Action;
 use crate::hub::identity::Identity;
 use crate::hub::session::may_on;
-use crate::transport::problem::Problem;
+use crate::transport::problem::{Problem, ProblemDocument};
 
 /// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
 async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
@@ -56,7 +57,24 @@ impl Form {
     }
 }
 
-/// `POST /topics/{topic}`: the body is the data, the query says what a command could say beside it.
+/// Publish a message
+///
+/// The body is the data: JSON, MessagePack or, by any other type, bytes.
+#[utoipa::path(
+    post, path = "/topics/{topic}", tag = "topics",
+    params(
+        ("topic" = String, Path, description = "Where to"),
+        ("key" = Option<String>, Query, description = "Which of the topic's things it is about", min_length = 1),
+        ("ttl_ms" = Option<u64>, Query, description = "How long it is worth having, in milliseconds", minimum = 1),
+        ("dedup" = Option<String>, Query, description = "A name by which a repeat is known", min_length = 1),
+        ("if_offset" = Option<u64>, Query, description = "Publish only if the topic's latest offset is this one"),
+    ),
+    request_body(content((Value = "application/json"), (String = "application/octet-stream"))),
+    responses(
+        (status = 200, description = "It has its place", body = PublishedDocument),
+        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
 pub(super) async fn publish(
     hub: Hub,
     request: HttpRequest,
@@ -78,7 +96,18 @@ pub(super) async fn publish(
     Ok(HttpResponse::Ok().content_type(content_type(Codec::Json)).body(out))
 }
 
-/// `POST /publish`: a batch, answered entry by entry in the form in which it came.
+/// Publish a batch
+///
+/// At most 1,000 entries, each published for itself and in order, and answered in the same form. Only what is no array
+/// is refused as a whole.
+#[utoipa::path(
+    post, path = "/publish", tag = "topics",
+    request_body = Vec<PublishEntry>,
+    responses(
+        (status = 200, description = "What has become of each", body = Vec<EntryAnswer>),
+        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+)]
 pub(super) async fn publish_batch(
     hub: Hub,
     request: HttpRequest,
