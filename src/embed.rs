@@ -17,6 +17,7 @@ use topichub_protocol::topic::{Filter, Topic, TopicError};
 use uuid::Uuid;
 
 use crate::actors::fan_out::{Drain, FanOut, OpenStream};
+use crate::actors::rates::PublishRates;
 use crate::actors::registry::{Ask, JoinWorker, Registry};
 use crate::actors::roster::Users;
 use crate::actors::worker::{Census, Worker};
@@ -65,6 +66,7 @@ struct Inner {
     house: House,
     authority: Arc<dyn Authority>,
     users: Arc<Users>,
+    publish_rates: Arc<PublishRates>,
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
     admission: Arc<Admission>,
@@ -203,7 +205,8 @@ impl Hub {
         let (local_census, local_house) = (Arc::clone(&census), house.clone());
         let local_authority = Arc::clone(&authority);
         let users = Users::new(settings.sessions_per_user_max);
-        let local_users = Arc::clone(&users);
+        let publish_rates = Arc::new(PublishRates::new(&settings));
+        let (local_users, local_rates) = (Arc::clone(&users), Arc::clone(&publish_rates));
         let local = FanOut::start_in_arbiter(&arbiter, move |_| {
             let worker = Worker::new(
                 local_id,
@@ -214,6 +217,7 @@ impl Hub {
                 local_house,
                 local_authority,
                 local_users,
+                local_rates,
             );
             FanOut::new(Rc::new(worker))
         });
@@ -231,6 +235,7 @@ impl Hub {
             house,
             authority,
             users,
+            publish_rates,
             next_worker,
             census,
             flight,
@@ -406,6 +411,10 @@ impl Hub {
         self.inner.house.seats
     }
 
+    pub(crate) fn publish_rates(&self) -> &PublishRates {
+        &self.inner.publish_rates
+    }
+
     pub(crate) fn census(&self) -> &Census {
         &self.inner.census
     }
@@ -429,6 +438,7 @@ impl Hub {
     fn start_worker(&self) -> Rc<Worker> {
         let Inner { settings, clock, registry, next_worker, census, house, authority, users, .. } =
             &*self.inner;
+        let publish_rates = Arc::clone(&self.inner.publish_rates);
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
         let (settings, census, authority) = (Arc::clone(settings), Arc::clone(census), Arc::clone(authority));
         let worker = Worker::new(
@@ -440,6 +450,7 @@ impl Hub {
             house.clone(),
             authority,
             Arc::clone(users),
+            publish_rates,
         );
         let worker = Rc::new(worker);
         let fan_out = FanOut::new(Rc::clone(&worker)).start();

@@ -26,6 +26,14 @@ pub struct Settings {
     pub topics_per_session_max: usize,
     /// The most sessions of one user, over all addresses; 0 is no limit. Whoever comes beyond is disconnected (4004).
     pub sessions_per_user_max: usize,
+    /// The most commands of one session in a second; 0 is no limit. As many may come at once. What comes beyond is
+    /// answered `rate_limited`; who goes on all the same is disconnected (4102).
+    pub commands_per_second_max: u32,
+    /// The most bytes of commands of one session in a second; 0 is no limit.
+    pub bytes_per_second_max: u32,
+    /// The most publishes of one user in a second, over all sessions and HTTP; 0 is no limit. It is for those who have a
+    /// name.
+    pub publishes_per_second_per_user_max: u32,
     /// The most bytes that may wait for one slow reader, beyond the kernel's buffers.
     pub outbox_bytes_max: usize,
     /// The most messages that may wait for one slow reader.
@@ -94,6 +102,9 @@ impl Default for Settings {
             accepts_per_second_max: 0,
             topics_per_session_max: 128,
             sessions_per_user_max: 0,
+            commands_per_second_max: 0,
+            bytes_per_second_max: 0,
+            publishes_per_second_per_user_max: 0,
             outbox_bytes_max: 1024 * 1024,
             outbox_messages_max: 8192,
             outboxes_bytes_max: 256 * 1024 * 1024,

@@ -3,7 +3,9 @@
 
 pub(crate) mod destination;
 pub(crate) mod fan_out;
+mod listener;
 pub(crate) mod orders;
+pub(crate) mod rates;
 pub(crate) mod registry;
 pub(crate) mod roster;
 pub(crate) mod session;

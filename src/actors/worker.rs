@@ -10,6 +10,7 @@ use actix::Addr;
 use topichub_protocol::websocket::deflate::Inflaters;
 
 use super::destination::Destination;
+use super::rates::PublishRates;
 use super::registry::{Inputs, Registry};
 use super::roster::{Roster, Users};
 use crate::authority::Authority;
@@ -51,6 +52,9 @@ pub(crate) struct Worker {
     pub(crate) house: House,
     pub(crate) authority: Arc<dyn Authority>,
     pub(crate) users: Arc<Users>,
+    pub(crate) publish_rates: Arc<PublishRates>,
+    /// Whether commands are limited in rate.
+    pub(crate) has_rates: bool,
     pub(crate) clock: Clock,
     registry: Addr<Registry>,
 }
@@ -65,6 +69,7 @@ impl Worker {
         house: House,
         authority: Arc<dyn Authority>,
         users: Arc<Users>,
+        publish_rates: Arc<PublishRates>,
     ) -> Self {
         let times = PulseTimes {
             ping_interval: settings.ping_interval,
@@ -84,11 +89,13 @@ impl Worker {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             inflaters: RefCell::default(),
             outboxes,
+            has_rates: settings.commands_per_second_max > 0 || settings.bytes_per_second_max > 0,
             settings,
             census,
             house,
             authority,
             users,
+            publish_rates,
             clock,
             registry,
         }

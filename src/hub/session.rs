@@ -92,6 +92,15 @@ impl Session {
         }
     }
 
+    /// Refuses a command for a reason that lies outside of it.
+    pub(crate) fn refuse(&self, bytes: &[u8], error: CommandError) -> Outcome {
+        let id = match self.codec.decode_command(bytes) {
+            Ok(command) => command.id,
+            Err(error) => error.id,
+        };
+        Outcome::Reply(Reply::Error(error.with_id(id)))
+    }
+
     /// Whether so much of this session's is on its way through the hub that it should not be read from; if so,
     /// `waker` is woken when that changes.
     pub(crate) fn must_wait(&self, bytes_max: usize, waker: &Waker) -> bool {
@@ -237,6 +246,11 @@ impl Session {
     /// Who this is; `None` as long as it has not said so and must.
     pub(crate) fn who<'a>(&'a self, house: &'a House) -> Option<&'a Arc<Identity>> {
         self.account.as_ref().and_then(|account| account.identity.as_ref()).or(house.anonymous.as_ref())
+    }
+
+    /// Its name, if it is known and has one.
+    pub(crate) fn user<'a>(&'a self, house: &'a House) -> Option<&'a str> {
+        self.who(house).and_then(|identity| identity.user.as_deref())
     }
 
     fn identity<'a>(

@@ -297,6 +297,11 @@ impl Link {
         self.state.borrow_mut().end();
     }
 
+    /// Has the session look again.
+    pub(crate) fn wake(&self) {
+        self.state.borrow().wake_session();
+    }
+
     /// Passes on what waits, as far as the peer takes it, and finishes a connection that is leaving.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) {
         let mut state = self.state.borrow_mut();

@@ -14,6 +14,7 @@ mod http;
 mod library;
 mod permissions;
 mod purity;
+mod rates;
 mod raw_http;
 mod slow_readers;
 mod support;

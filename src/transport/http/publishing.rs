@@ -9,7 +9,7 @@ use topichub_protocol::command::{CommandError, Publish, PublishOptions};
 use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Published;
 
-use super::caller::{caller, permit};
+use super::caller::caller;
 use super::openapi::{EntryAnswer, PublishEntry, PublishedDocument};
 use super::representation::content_type;
 use super::request::{Place, query_of, topic_of};
@@ -81,7 +81,9 @@ pub(super) async fn publish(
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let topic = topic_of(&request, Place::Last)?;
-    permit(&hub, &request, Action::Publish, &topic).await?;
+    let caller = caller(&hub, &request).await?;
+    may_on(&caller, Action::Publish, &topic)?;
+    hub.publish_rates().check(|| caller.user.as_deref())?;
     let body = read(&hub, body, hub.settings().message_bytes_max).await?;
     let options = query_of(&request)?.publish_options()?;
     let payload = match Form::of(&request) {
@@ -135,6 +137,7 @@ pub(super) async fn publish_batch(
 async fn publish_entry(hub: &Hub, caller: &Identity, entry: Publish) -> Result<Published, CommandError> {
     let Publish { topic, payload, options } = entry;
     may_on(caller, Action::Publish, &topic)?;
+    hub.publish_rates().check(|| caller.user.as_deref())?;
     let options = options.map_or_else(PublishOptions::default, |options| *options);
     let published = hub.publish_with(topic, payload, options).await;
     published.map_err(|error| Problem::from(error).into_command_error())

@@ -1,0 +1,154 @@
+//! What a session makes of its peer's commands: how fast they may come, whose tokens they show, and to whom each goes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use topichub_protocol::code::CloseCode;
+
+use super::rates::{Pace, Rates};
+use super::worker::Worker;
+use crate::authority::Identified;
+use crate::hub::identity::Identity;
+use crate::hub::input::Input;
+use crate::hub::session::{Outcome, Proof, Session as Core};
+use crate::transport::link::Link;
+
+/// The most bytes of commands that wait until it is known who gives them. They come out of one read, which can be much
+/// longer once it is inflated.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+
+/// A session's core, and what stands before it.
+pub(super) struct Listener {
+    core: Core,
+    /// Made at the first command, where there are limits.
+    rates: Option<Box<Rates>>,
+    /// A token that is being looked into.
+    checking: Option<Box<Checking>>,
+    /// Whether who this is has been found out anew.
+    renewed: bool,
+}
+
+/// Until it is known whose token it is, commands wait and nothing more is read.
+struct Checking {
+    proof: Proof,
+    identified: Pin<Box<dyn Future<Output = Identified>>>,
+    commands: Vec<Box<[u8]>>,
+}
+
+impl Listener {
+    /// `identity` is who this is, as far as the handshake has shown.
+    pub(super) fn new(mut core: Core, identity: Option<Arc<Identity>>) -> Self {
+        identity.into_iter().for_each(|identity| core.become_known(identity, None));
+        Self { core, rates: None, checking: None, renewed: true }
+    }
+
+    /// Whether so much of this session's is on its way through the hub that it should not be read from.
+    pub(super) fn must_wait(&self, bytes_max: usize, waker: &Waker) -> bool {
+        self.core.must_wait(bytes_max, waker)
+    }
+
+    /// Whether who this is may be another than when this was asked last.
+    pub(super) fn take_renewed(&mut self) -> bool {
+        std::mem::take(&mut self.renewed)
+    }
+
+    /// Who this is; `None` as long as it has not said so and must.
+    pub(super) fn who(&self, worker: &Worker) -> Option<Arc<Identity>> {
+        self.core.who(&worker.house).cloned()
+    }
+
+    /// Takes one command: what it is for the registry goes into `inputs`, what is answered into `out`.
+    pub(super) fn hear(
+        &mut self,
+        bytes: &[u8],
+        (worker, link): (&Worker, &Link),
+        inputs: &mut Vec<Input>,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(checking) = &mut self.checking {
+            checking.commands.push(bytes.into());
+            if checking.commands.iter().map(|command| command.len()).sum::<usize>() > WAITING_BYTES_MAX {
+                link.close(CloseCode::RateLimited, "too much before it is known who this is");
+            }
+            return;
+        }
+        if self.rates.is_none() && worker.has_rates {
+            self.rates = Rates::new(&worker.settings);
+        }
+        let mut outcome = match self.rates.as_ref().map_or(Pace::Fine, |rates| rates.check(bytes.len())) {
+            Pace::Fine => self.core.handle(bytes, &worker.house),
+            Pace::TooFast(error) => self.core.refuse(bytes, error),
+            Pace::Flood => return link.close(CloseCode::RateLimited, "too much in too short a time"),
+        };
+        if let Outcome::Forward(Input::Publish(_) | Input::Request { .. }) = outcome
+            && let Err(error) = worker.publish_rates.check(|| self.core.user(&worker.house))
+        {
+            outcome = self.core.refuse(bytes, error);
+        }
+        if let Outcome::Identify(proof) = outcome {
+            let (authority, token) = (Arc::clone(&worker.authority), proof.token.clone());
+            let mut identified: Pin<Box<dyn Future<Output = Identified>>> =
+                Box::pin(async move { authority.identify(&token).await });
+            // Most authorities know at once.
+            match identified.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(identified) => outcome = self.identified(proof, identified, worker, inputs),
+                Poll::Pending => {
+                    self.checking = Some(Box::new(Checking { proof, identified, commands: Vec::new() }));
+                    // Polled again with a waker that wakes.
+                    return link.wake();
+                }
+            }
+        }
+        carry_out(outcome, link, inputs, out);
+    }
+
+    /// Goes on when it is known whose token it is. `Pending` as long as it is not.
+    pub(super) fn poll_checking(
+        &mut self,
+        cx: &mut Context<'_>,
+        (worker, link): (&Worker, &Link),
+    ) -> Poll<()> {
+        while let Some(mut checking) = self.checking.take() {
+            let Poll::Ready(identified) = checking.identified.as_mut().poll(cx) else {
+                self.checking = Some(checking);
+                return Poll::Pending;
+            };
+            let (mut inputs, mut out) = (Vec::new(), Vec::new());
+            let Checking { proof, commands, .. } = *checking;
+            let outcome = self.identified(proof, identified, worker, &mut inputs);
+            carry_out(outcome, link, &mut inputs, &mut out);
+            for bytes in commands {
+                self.hear(&bytes, (worker, link), &mut inputs, &mut out);
+            }
+            worker.tell_registry(inputs);
+            link.send(&out);
+        }
+        Poll::Ready(())
+    }
+
+    fn identified(
+        &mut self,
+        proof: Proof,
+        identified: Identified,
+        worker: &Worker,
+        inputs: &mut Vec<Input>,
+    ) -> Outcome {
+        self.renewed |= identified.is_ok();
+        let expires = identified.as_ref().ok().and_then(|identity| identity.expires);
+        let left = expires.map(|expires| worker.clock.left_until(expires));
+        self.core.identified(proof, identified, left, inputs)
+    }
+}
+
+fn carry_out(outcome: Outcome, link: &Link, inputs: &mut Vec<Input>, out: &mut Vec<u8>) {
+    match outcome {
+        Outcome::Forward(input) => inputs.push(input),
+        Outcome::Nothing | Outcome::Identify(_) => {}
+        Outcome::Reply(reply) => {
+            let codec = link.codec();
+            Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
+        }
+    }
+}
