@@ -27,4 +27,5 @@ pub use subscription::{Subscription, SubscriptionEnded};
 pub use topichub_protocol as protocol;
 pub use topichub_protocol::message::{Epoch, Message, Payload, Position};
 pub use topichub_protocol::topic::{Filter, Pattern, Topic};
+pub use transport::listener::Listener;
 pub use transport::server::serve;

@@ -43,7 +43,8 @@ pub(crate) struct Session {
     listener: Listener,
     /// What ends the session if nothing comes before.
     term: Option<SpawnHandle>,
-    _ticket: Ticket,
+    /// Its place among the connections, until it has stopped.
+    ticket: Option<Ticket>,
 }
 
 impl Session {
@@ -60,7 +61,7 @@ impl Session {
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let listener = Listener::new(Core::new(seat, link.codec()), identity);
-        let session = Self { worker, link, source, key, listener, term: None, _ticket: ticket };
+        let session = Self { worker, link, source, key, listener, term: None, ticket: Some(ticket) };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.worker.roster.borrow_mut().enter(key, address, session.worker.now());
         session.welcome();
@@ -184,6 +185,8 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.link.peer_has_gone();
         self.worker.leave(self.key);
+        // Whoever sees the session gone finds its place free.
+        self.ticket = None;
         self.worker.census.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -102,7 +102,7 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     let listener = listen(&plan.listen)?;
     let address = listener.local_addr()?;
     let hub = Hub::start(limits)?;
-    let server = topichub::serve(hub.clone(), listener, plan.workers, pages::configure)?;
+    let server = topichub::serve(hub.clone(), vec![listener.into()], plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::problem::Problem;
+use super::socket::Socket;
 use crate::clock::Clock;
 use crate::settings::Settings;
 
@@ -110,7 +110,8 @@ impl Admission {
         })
     }
 
-    /// Lets a new connection in, or says which limit is in its way.
+    /// Lets a new connection in, or says which limit is in its way. The ticket goes with the connection from one stage of
+    /// its life to the next, so that none is ever counted twice.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
         if self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max {
             return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
@@ -118,21 +119,18 @@ impl Admission {
         if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
             return Err(self.refused(Refusal::Rate { max: self.accepts_per_second_max }));
         }
-        let ticket = self.count(address);
-        if self.connections.count.load(Ordering::Relaxed) > self.connections_max {
+        let within = |count| (count < self.connections_max).then_some(count + 1);
+        if self.connections.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
             return Err(self.refused(Refusal::Connections { max: self.connections_max }));
         }
+        let address = address.filter(|_| self.connections_per_address_max > 0);
+        let household =
+            address.map_or_else(|| Arc::clone(&self.anybody), |address| self.household(prefix(address)));
+        let ticket = Ticket(household);
         if ticket.of_same_address() > Some(self.connections_per_address_max) {
             return Err(self.refused(Refusal::Address { max: self.connections_per_address_max }));
         }
         Ok(ticket)
-    }
-
-    /// Counts a connection that has been let in before, for its next stage of life.
-    pub(crate) fn count(&self, address: Option<IpAddr>) -> Ticket {
-        self.connections.count.fetch_add(1, Ordering::Relaxed);
-        let address = address.filter(|_| self.connections_per_address_max > 0);
-        Ticket(address.map_or_else(|| Arc::clone(&self.anybody), |address| self.household(prefix(address))))
     }
 
     fn household(&self, address: IpAddr) -> Arc<Household> {
@@ -172,19 +170,19 @@ impl Admission {
     }
 
     /// Tells a peer whose request has not been read that it is refused, and hangs up.
-    pub(crate) async fn refuse(&self, mut stream: TcpStream, refusal: Refusal) {
+    pub(crate) async fn refuse(&self, mut socket: Socket, refusal: Refusal) {
         if self.refusals.fetch_add(1, Ordering::Relaxed) < REFUSALS_MAX {
             let answer = self.problem(refusal).to_response_bytes();
             let tell = async {
                 let mut unread = [0; 512];
                 // A client that has not asked yet does not expect an answer.
-                if stream.read(&mut unread).await? == 0 {
+                if socket.read(&mut unread).await? == 0 {
                     return Ok(());
                 }
-                stream.write_all(&answer).await?;
-                stream.shutdown().await?;
+                socket.write_all(&answer).await?;
+                socket.shutdown().await?;
                 // Hanging up on unread bytes would reset the connection and could take the answer along.
-                while stream.read(&mut unread).await? > 0 {}
+                while socket.read(&mut unread).await? > 0 {}
                 Ok::<_, std::io::Error>(())
             };
             let _ = tokio::time::timeout(REFUSAL_TIMEOUT, tell).await;

@@ -2,28 +2,21 @@
 //! It knows bytes only; what they mean, and what to do when the outbox is full, is the link's business.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
+use super::socket::Socket;
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outbox, OutboxFull, Outboxes, Part};
 
 /// The most slices handed to the kernel in one call.
 const SLICES_MAX: usize = 64;
 
-/// What the kernel may hold of what it has not sent yet, for one socket. Left to itself it takes megabytes on behalf of
-/// a peer that reads nothing, and what lies there is neither counted nor can it be overtaken.
-const KERNEL_UNSENT_BYTES_MAX: u32 = 128 * 1024;
-
 enum Way {
     /// Door A: a socket of our own.
-    Socket(TcpStream),
+    Socket(Socket),
     /// Door B: the body of a streaming response, and who waits for more of it.
     Body(Option<Waker>),
     /// The connection is over.
@@ -44,10 +37,9 @@ pub(super) enum Refused {
 }
 
 impl Exit {
-    pub(super) fn socket(stream: TcpStream) -> Self {
-        // A system that does not know this option does without.
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES_MAX);
-        Self { way: Way::Socket(stream), outbox: Outbox::default() }
+    pub(super) fn socket(socket: Socket) -> Self {
+        socket.limit_unsent();
+        Self { way: Way::Socket(socket), outbox: Outbox::default() }
     }
 
     pub(super) fn body() -> Self {
@@ -106,7 +98,7 @@ impl Exit {
     /// Whether there may be room; if not, the session is woken when there is.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> bool {
         match &self.way {
-            Way::Socket(stream) => stream.poll_write_ready(cx).is_ready(),
+            Way::Socket(socket) => socket.poll_write_ready(cx).is_ready(),
             Way::Body(_) | Way::Closed => true,
         }
     }
@@ -134,15 +126,11 @@ impl Exit {
 
     /// Writes to a socket before which nothing waits; how much it took, which is nothing in all other cases.
     fn write_now(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
-        let Way::Socket(stream) = &self.way else { return Ok(0) };
+        let Way::Socket(socket) = &mut self.way else { return Ok(0) };
         if !self.outbox.is_empty() {
             return Ok(0);
         }
-        let written = match slices {
-            [slice] => stream.try_write(slice),
-            _ => stream.try_write_vectored(slices),
-        };
-        match written {
+        match socket.try_write(slices) {
             Ok(count) => Ok(count),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(_) => Err(Refused::Broken),
@@ -152,15 +140,15 @@ impl Exit {
     /// Passes on what waits, as far as the socket takes it. A body is drained by whoever reads it.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
         while !self.outbox.is_empty() {
-            let Way::Socket(stream) = &self.way else { return Poll::Pending };
+            let Way::Socket(socket) = &mut self.way else { return Poll::Pending };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
             for (slice, bytes) in slices.iter_mut().zip(self.outbox.slices()) {
                 *slice = IoSlice::new(bytes);
                 count += 1;
             }
-            let ready = ready!(stream.poll_write_ready(cx));
-            match ready.and_then(|()| stream.try_write_vectored(&slices[..count])) {
+            let ready = ready!(socket.poll_write_ready(cx));
+            match ready.and_then(|()| socket.try_write(&slices[..count])) {
                 Ok(written) => self.outbox.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Err(Refused::Broken)),
@@ -170,17 +158,9 @@ impl Exit {
     }
 
     /// Reads once from the socket. `Ready(0)` at its end.
-    pub(super) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<usize> {
-        let Way::Socket(stream) = &self.way else { return Poll::Ready(0) };
-        loop {
-            if ready!(stream.poll_read_ready(cx)).is_err() {
-                return Poll::Ready(0);
-            }
-            match stream.try_read(into) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result.unwrap_or(0)),
-            }
-        }
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<usize> {
+        let Way::Socket(socket) = &mut self.way else { return Poll::Ready(0) };
+        socket.poll_receive(cx, into).map(|read| read.unwrap_or(0))
     }
 
     /// The oldest waiting bytes, for the body.
@@ -205,19 +185,16 @@ impl Exit {
     }
 
     /// Says to the peer that nothing more will come; what it sends can still be read.
-    pub(super) fn stop_writing(&self) {
-        if let Way::Socket(stream) = &self.way {
-            let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+    pub(super) fn stop_writing(&mut self) {
+        if let Way::Socket(socket) = &mut self.way {
+            socket.stop_writing();
         }
     }
 
     /// Ends the socket at once, without regard for what the kernel still holds.
     pub(super) fn abort(&self) {
-        if let Way::Socket(stream) = &self.way {
-            let socket = SockRef::from(stream);
-            // Without this the kernel would keep unread bytes for minutes on behalf of a peer that reads nothing.
-            let _ = socket.set_linger(Some(Duration::ZERO));
-            let _ = socket.shutdown(Shutdown::Both);
+        if let Way::Socket(socket) = &self.way {
+            socket.abort();
         }
     }
 

@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use topichub_protocol::code::CloseCode;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::push::{Goodbye, Push};
@@ -14,6 +13,7 @@ use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
 use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
 
 use super::exit::{Exit, Refused};
+use super::socket::Socket;
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::hub::published::Class;
@@ -103,8 +103,8 @@ impl Link {
     }
 
     /// Door A: an upgraded socket.
-    pub(crate) fn socket(stream: TcpStream, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
-        Self::new(terms, outboxes, Exit::socket(stream))
+    pub(crate) fn socket(socket: Socket, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::new(terms, outboxes, Exit::socket(socket))
     }
 
     /// Door B: the body of a response, to be read with [`poll_body`](Self::poll_body).
@@ -323,7 +323,7 @@ impl Link {
 
     /// Reads once from the socket. `Ready(0)` at its end.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<usize> {
-        self.state.borrow().exit.poll_read(cx, into)
+        self.state.borrow_mut().exit.poll_read(cx, into)
     }
 
     /// Takes bytes from the peer. Each command in them goes to `command`, which may append frames in answer; all

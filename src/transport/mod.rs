@@ -1,14 +1,17 @@
 //! Connections: HTTP, the WebSocket handshake, sockets and bodies. The only part that knows HTTP and WebSocket types.
 
 pub(crate) mod admission;
+mod arrival;
 mod credential;
 pub(crate) mod encoder;
 mod exit;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod link;
+pub(crate) mod listener;
 pub(crate) mod problem;
 pub(crate) mod route;
 pub(crate) mod server;
+mod socket;
 pub(crate) mod source;
 pub(crate) mod turnstile;

@@ -2,12 +2,12 @@
 //! actix-web `App`.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Request, h1};
+use actix_http::{HttpService, Protocol, Request, h1};
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -15,12 +15,17 @@ use actix_web::web::ServiceConfig;
 use actix_web::{App, Error, HttpMessage, HttpResponse, web};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 
-use super::admission::Handshake;
+use super::admission::{Admission, Handshake, Refusal, Ticket};
+use super::arrival::{Arrival, Stream};
 use super::credential;
 use super::handshake::{Accepted, negotiate};
 use super::link::Link;
+use super::listener::{Bound, Listener};
 use super::problem::Problem;
+use super::socket::Socket;
 use super::source::Source;
 use super::turnstile::Turnstile;
 use crate::actors::session::Session;
@@ -30,33 +35,46 @@ use crate::hub::identity::Identity;
 /// Where WebSockets are at home.
 const WEBSOCKET_PATH: &str = "/ws";
 
-/// A server on one port: WebSockets at `/ws`, the HTTP API, and whatever `pages` adds.
+/// A server: WebSockets at `/ws`, the HTTP API, and whatever `pages` adds, on each of the listeners.
 ///
 /// # Errors
-/// If the listener cannot be used.
+/// If a listener cannot be used, or there is none.
 pub fn serve(
     hub: Hub,
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     workers: usize,
     pages: fn(&mut ServiceConfig),
 ) -> io::Result<Server> {
-    let server = Server::build()
+    if listeners.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a server needs a listener"));
+    }
+    let mut server = Server::build()
         .workers(workers)
         .backlog(4096)
         // Admission counts, and answers instead of letting newcomers wait.
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(2)
-        .disable_signals()
-        .listen("topichub", listener, move || http_service(hub.clone(), pages))?
-        .run();
-    Ok(server)
+        .disable_signals();
+    for listener in listeners {
+        let hub = hub.clone();
+        server = match listener.bound {
+            Bound::Tcp(tcp) => {
+                server.listen("topichub", tcp, move || http_service::<TcpStream>(hub.clone(), pages))
+            }
+            #[cfg(unix)]
+            Bound::Unix(unix) => {
+                server.listen_uds("topichub", unix, move || http_service::<UnixStream>(hub.clone(), pages))
+            }
+        }?;
+    }
+    Ok(server.run())
 }
 
-fn http_service(
+fn http_service<Accepted: Into<Socket> + 'static>(
     hub: Hub,
     pages: fn(&mut ServiceConfig),
 ) -> impl ServiceFactory<
-    TcpStream,
+    Accepted,
     Config = (),
     Response = (),
     Error = actix_http::error::DispatchError,
@@ -70,17 +88,21 @@ fn http_service(
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
         }))
         .wrap_fn(|request, app| {
-            request.request().conn_data::<Handshake>().into_iter().for_each(Handshake::end);
+            request
+                .request()
+                .conn_data::<Rc<Arrival>>()
+                .into_iter()
+                .for_each(|arrival| arrival.end_handshake());
             app.call(request)
         });
-    let (admission, knocked_at) = (Arc::clone(hub.admission()), Arc::clone(hub.admission()));
-    let upgrade = move |(request, framed): (Request, Framed<TcpStream, h1::Codec>)| {
+    let admission = Arc::clone(hub.admission());
+    let upgrade = move |(request, framed): (Request, Framed<Stream, h1::Codec>)| {
         let hub = hub.clone();
         async move {
-            request.conn_data::<Handshake>().into_iter().for_each(Handshake::end);
             let mut parts = framed.into_parts();
+            parts.io.arrival.end_handshake();
             // Answers to requests that came just before this one.
-            if parts.io.write_all_buf(&mut parts.write_buf).await.is_ok() {
+            if parts.io.socket.write_all_buf(&mut parts.write_buf).await.is_ok() {
                 upgrade(&hub, &request, parts.io, &parts.read_buf).await;
             }
             Ok::<_, Error>(())
@@ -88,35 +110,28 @@ fn http_service(
     };
     let http = HttpService::build()
         .client_request_timeout(handshake_timeout)
-        .tcp_nodelay(true)
         // Who sends no more has hung up: nothing is kept waiting for them.
         .h1_allow_half_closed(false)
-        .on_connect_ext(move |_: &TcpStream, connection| _ = connection.insert(knocked_at.begin_handshake()))
+        .on_connect_ext(|stream: &Stream, connection| _ = connection.insert(Rc::clone(&stream.arrival)))
         .upgrade(fn_service(upgrade))
-        .finish(map_config(app, |()| AppConfig::default()))
-        .tcp();
+        .finish(map_config(app, |()| AppConfig::default()));
     let (http, turnstile) = (Rc::new(http), Turnstile::new());
     fn_factory(move || {
         let (http, admission, turnstile) = (Rc::clone(&http), Arc::clone(&admission), Rc::clone(&turnstile));
         async move {
             let http = Rc::new(http.new_service(()).await?);
-            Ok(fn_service(move |stream: TcpStream| {
-                let (http, turnstile) = (Rc::clone(&http), Rc::clone(&turnstile));
-                let admission = Arc::clone(&admission);
+            Ok(fn_service(move |stream: Accepted| {
+                let http = Rc::clone(&http);
                 // Here all who have come at once are counted, one after the other; what takes longer waits its turn.
-                let admitted = admission.admit(stream.peer_addr().ok().map(|address| address.ip()));
+                let newcomer = Newcomer::count(stream.into(), &admission);
+                let (admission, turnstile) = (Arc::clone(&admission), Rc::clone(&turnstile));
                 async move {
-                    match admitted {
-                        Ok(_ticket) => {
-                            let handshake = admission.begin_handshake();
-                            turnstile.pass().await;
-                            drop(handshake);
-                            http.call(stream).await
+                    match newcomer.enter(&admission, &turnstile).await {
+                        Some(stream) => {
+                            let address = stream.arrival.address;
+                            http.call((stream, Protocol::Http1, address)).await
                         }
-                        Err(refusal) => {
-                            admission.refuse(stream, refusal).await;
-                            Ok(())
-                        }
+                        None => Ok(()),
                     }
                 }
             }))
@@ -124,13 +139,42 @@ fn http_service(
     })
 }
 
+/// A connection that has just been accepted.
+struct Newcomer {
+    socket: Socket,
+    address: Option<SocketAddr>,
+    admitted: Result<(Ticket, Handshake), Refusal>,
+}
+
+impl Newcomer {
+    fn count(socket: Socket, admission: &Arc<Admission>) -> Self {
+        let address = socket.peer_address();
+        let admitted = admission.admit(address.map(|address| address.ip()));
+        Self { socket, address, admitted: admitted.map(|ticket| (ticket, admission.begin_handshake())) }
+    }
+
+    /// Waits for its turn, or tells it that it is refused.
+    async fn enter(self, admission: &Arc<Admission>, turnstile: &Rc<Turnstile>) -> Option<Stream> {
+        match self.admitted {
+            Ok((ticket, handshake)) => {
+                turnstile.pass().await;
+                Some(Stream { socket: self.socket, arrival: Arrival::new(self.address, handshake, ticket) })
+            }
+            Err(refusal) => {
+                admission.refuse(self.socket, refusal).await;
+                None
+            }
+        }
+    }
+}
+
 /// Answers a handshake on a socket that is ours now, and starts its session.
-async fn upgrade(hub: &Hub, request: &Request, mut stream: TcpStream, early: &[u8]) {
+async fn upgrade(hub: &Hub, request: &Request, mut stream: Stream, early: &[u8]) {
     match accept(hub, request).await {
-        Ok((accepted, identity)) => begin(hub, request, &accepted, identity, stream, early),
+        Ok((accepted, identity)) => begin(hub, &accepted, identity, stream, early),
         Err(problem) => {
-            let _ = stream.write_all(&problem.to_response_bytes()).await;
-            let _ = stream.shutdown().await;
+            let _ = stream.socket.write_all(&problem.to_response_bytes()).await;
+            let _ = stream.socket.shutdown().await;
         }
     }
 }
@@ -145,16 +189,10 @@ async fn accept(hub: &Hub, request: &Request) -> Result<(Accepted, Option<Arc<Id
     Ok((accepted, credential::identify(hub.authority(), headers, query, true).await?))
 }
 
-fn begin(
-    hub: &Hub,
-    request: &Request,
-    accepted: &Accepted,
-    identity: Option<Arc<Identity>>,
-    stream: TcpStream,
-    early: &[u8],
-) {
+fn begin(hub: &Hub, accepted: &Accepted, identity: Option<Arc<Identity>>, stream: Stream, early: &[u8]) {
     let (worker, settings) = (hub.worker(), hub.settings());
-    let link = Link::socket(stream, &accepted.terms(settings), Rc::clone(&worker.outboxes));
+    let Some(ticket) = stream.arrival.take_ticket() else { return };
+    let link = Link::socket(stream.socket, &accepted.terms(settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
          sec-websocket-accept: {}\r\n",
@@ -173,8 +211,6 @@ fn begin(
     head.push_str("\r\n");
     link.send(head.as_bytes());
     let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
-    // The connection was let in when it came; from here on it is the session that counts.
-    let address = request.peer_addr().map(|address| address.ip());
-    let ticket = hub.admission().count(address);
+    let address = stream.arrival.address.map(|address| address.ip());
     Session::begin(worker, link, source, ticket, address, identity);
 }

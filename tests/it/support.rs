@@ -70,7 +70,7 @@ impl Server {
                 let hub = Hub::start_with(settings, authority).unwrap();
                 let mounted = hub.clone();
                 let server = match door {
-                    Door::A => topichub::serve(hub.clone(), listener, workers, |_| {}).unwrap(),
+                    Door::A => topichub::serve(hub.clone(), vec![listener.into()], workers, |_| {}).unwrap(),
                     Door::B => {
                         let app = move || App::new().configure(|app| mounted.configure(app));
                         let server = HttpServer::new(app).workers(workers).disable_signals();
