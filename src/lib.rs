@@ -29,3 +29,4 @@ pub use topichub_protocol::message::{Epoch, Message, Payload, Position};
 pub use topichub_protocol::topic::{Filter, Pattern, Topic};
 pub use transport::listener::Listener;
 pub use transport::server::serve;
+pub use transport::tls::{Tls, TlsError, TlsSettings};

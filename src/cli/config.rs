@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use topichub::{HistoryRule, Settings, TopicRule};
+use topichub::{HistoryRule, Settings, TlsSettings, TopicRule};
 
 pub(super) use super::config_error::ConfigError;
 use super::config_error::Step::{Entry, Key};
@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) limits: Settings,
     pub(crate) log: Log,
     pub(crate) topics: Vec<TopicRule>,
+    pub(crate) tls: Option<TlsSettings>,
 }
 
 /// `[server]`. `None` is: as if there were no file.

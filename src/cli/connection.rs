@@ -43,7 +43,7 @@ impl Connection {
 
     async fn handshake(url: &ServerUrl, codec: Codec) -> Result<Self, ConnectionError> {
         // rustls wants to be told whose cryptography it uses; that somebody has told it already is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let request = ClientRequestBuilder::new(url.uri().clone()).with_sub_protocol(codec.subprotocol());
         let (socket, _) = connect_async_with_config(request, None, true)
             .await

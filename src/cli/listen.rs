@@ -2,19 +2,35 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+#[cfg(unix)]
+use std::path::Path;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
+use topichub::Listener;
 
 /// Connections that wait to be accepted. Thousands of clients come back at once after a restart; the kernel may cap it
 /// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
+
+/// What the address of a unix socket begins with; its path follows.
+pub(crate) const UNIX: &str = "unix:";
+
+/// Who may connect to a unix socket: its owner and group.
+#[cfg(unix)]
+const UNIX_MODE: u32 = 0o660;
 
 /// More threads than this only wait for one another.
 pub(crate) const WORKERS_MAX: usize = 1024;
 
 /// `HOST:PORT`, the port a number up to 65535. Whether the host exists turns out when it is listened on.
 pub(crate) fn parse_address(text: &str) -> Result<String, String> {
+    if let Some(path) = text.strip_prefix(UNIX) {
+        let usable = cfg!(unix) && !path.is_empty();
+        return usable
+            .then(|| text.to_owned())
+            .ok_or_else(|| "a path is needed, such as unix:/run/topichub.sock".to_owned());
+    }
     match text.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(text.to_owned()),
         _ => Err("an address with a port is needed, such as 127.0.0.1:8080, [::1]:8080 or localhost:8080"
@@ -62,13 +78,17 @@ impl ListenError {
     }
 }
 
-/// Listens on the first address of `HOST:PORT` that can be had.
-pub(crate) fn listen(address: &str) -> Result<TcpListener, ListenError> {
+/// Listens on a unix socket, or the first address of `HOST:PORT` that can be had.
+pub(crate) fn listen(address: &str) -> Result<Listener, ListenError> {
     let failed = |source| ListenError { address: address.to_owned(), source };
+    #[cfg(unix)]
+    if let Some(path) = address.strip_prefix(UNIX) {
+        return Listener::unix(Path::new(path), UNIX_MODE).map_err(failed);
+    }
     let mut last = io::ErrorKind::NotFound.into();
     for candidate in address.to_socket_addrs().map_err(failed)? {
         match listen_on(candidate) {
-            Ok(listener) => return Ok(listener),
+            Ok(listener) => return Ok(listener.into()),
             Err(error) => last = error,
         }
     }

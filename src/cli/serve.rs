@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use topichub::{Hub, Settings};
+use topichub::{Hub, Settings, Tls, TlsSettings};
 
 use super::args::ServeArgs;
 use super::config::{Config, ConfigError};
@@ -28,6 +28,7 @@ struct Plan {
     workers: usize,
     limits: Settings,
     demo: Option<Pace>,
+    tls: Option<TlsSettings>,
 }
 
 /// The server could not start or go on.
@@ -39,6 +40,8 @@ enum ServeError {
     Hub(#[from] topichub::StartError),
     #[error(transparent)]
     Demo(#[from] topichub::protocol::topic::TopicError),
+    #[error(transparent)]
+    Tls(#[from] topichub::TlsError),
     #[error("cannot serve")]
     Server(#[from] io::Error),
     #[error("the server has ended by itself")]
@@ -74,6 +77,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
         limits,
         demo,
+        tls: config.tls,
     };
     Ok(actix_rt::System::new().block_on(serve(plan))?)
 }
@@ -99,17 +103,26 @@ fn cores() -> usize {
 async fn serve(plan: Plan) -> Result<(), ServeError> {
     let mut limits = plan.limits;
     raise_open_files(&mut limits);
-    let listener = listen(&plan.listen)?;
-    let address = listener.local_addr()?;
+    let tls = plan.tls.map(Tls::new).transpose()?;
+    let mut listener = listen(&plan.listen)?;
+    let at = listener.local_addr()?;
+    let (http, websocket) = if tls.is_some() && at.is_some() { ("https", "wss") } else { ("http", "ws") };
+    let places = match at {
+        Some(address) => format!("{http}://{address} and {websocket}://{address}/ws"),
+        None => plan.listen.clone(),
+    };
+    if let Some(tls) = &tls {
+        listener = listener.with_tls(tls.clone());
+    }
     let hub = Hub::start(limits)?;
-    let server = topichub::serve(hub.clone(), vec![listener.into()], plan.workers, pages::configure)?;
+    let server = topichub::serve(hub.clone(), vec![listener], plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
 
     let workers = if plan.workers == 1 { "worker" } else { "workers" };
     let demo = if plan.demo.is_some() { "on" } else { "off" };
     log::info!(
-        "topichub {} serves http://{address} and ws://{address}/ws with {} {workers}, demo {demo}",
+        "topichub {} serves {places} with {} {workers}, demo {demo}",
         env!("CARGO_PKG_VERSION"),
         plan.workers,
     );

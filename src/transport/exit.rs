@@ -51,7 +51,8 @@ impl Exit {
     }
 
     pub(super) fn waiting_bytes(&self) -> usize {
-        self.outbox.bytes()
+        let sealed = if let Way::Socket(socket) = &self.way { socket.sealed_bytes() } else { 0 };
+        self.outbox.bytes() + sealed
     }
 
     /// Sends parts in order: what the kernel takes at once, and the rest by way of the outbox.
@@ -139,7 +140,15 @@ impl Exit {
 
     /// Passes on what waits, as far as the socket takes it. A body is drained by whoever reads it.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refused>> {
-        while !self.outbox.is_empty() {
+        loop {
+            if let Way::Socket(socket) = &mut self.way
+                && ready!(socket.poll_drain_sealed(cx)).is_err()
+            {
+                return Poll::Ready(Err(Refused::Broken));
+            }
+            if self.outbox.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
             let Way::Socket(socket) = &mut self.way else { return Poll::Pending };
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
@@ -154,7 +163,6 @@ impl Exit {
                 Err(_) => return Poll::Ready(Err(Refused::Broken)),
             }
         }
-        Poll::Ready(Ok(()))
     }
 
     /// Reads once from the socket. `Ready(0)` at its end.
@@ -201,6 +209,9 @@ impl Exit {
     /// Closes the socket, or lets the body come to its end.
     pub(super) fn close(&mut self) {
         self.wake_body();
+        if let Way::Socket(socket) = &mut self.way {
+            socket.say_goodbye();
+        }
         self.way = Way::Closed;
         self.outbox = Outbox::default();
     }

@@ -7,10 +7,13 @@ use std::os::unix::net::UnixListener;
 #[cfg(unix)]
 use std::path::Path;
 
+use super::tls::Tls;
+
 /// A place to be connected to, for [`serve`](crate::serve).
 #[derive(Debug)]
 pub struct Listener {
     pub(super) bound: Bound,
+    pub(super) tls: Option<Tls>,
 }
 
 #[derive(Debug)]
@@ -47,6 +50,12 @@ impl Listener {
         Ok(listener.into())
     }
 
+    /// Takes TLS only. On a unix socket, which nobody can listen in on, it makes no difference.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls: Some(tls), ..self }
+    }
+
     /// Where TCP connections come; none for a unix socket.
     ///
     /// # Errors
@@ -62,13 +71,13 @@ impl Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self { bound: Bound::Tcp(listener) }
+        Self { bound: Bound::Tcp(listener), tls: None }
     }
 }
 
 #[cfg(unix)]
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self { bound: Bound::Unix(listener) }
+        Self { bound: Bound::Unix(listener), tls: None }
     }
 }

@@ -2,7 +2,6 @@
 //! actix-web `App`.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,15 +17,16 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::admission::{Admission, Handshake, Refusal, Ticket};
 use super::arrival::{Arrival, Stream};
 use super::credential;
+use super::entrance::Entrance;
 use super::handshake::{Accepted, negotiate};
 use super::link::Link;
 use super::listener::{Bound, Listener};
 use super::problem::Problem;
 use super::socket::Socket;
 use super::source::Source;
+use super::tls::Tls;
 use super::turnstile::Turnstile;
 use crate::actors::session::Session;
 use crate::embed::Hub;
@@ -55,16 +55,15 @@ pub fn serve(
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(2)
         .disable_signals();
-    for listener in listeners {
+    for Listener { bound, tls } in listeners {
+        tls.iter().for_each(Tls::watch);
         let hub = hub.clone();
-        server = match listener.bound {
-            Bound::Tcp(tcp) => {
-                server.listen("topichub", tcp, move || http_service::<TcpStream>(hub.clone(), pages))
-            }
+        server = match bound {
+            Bound::Tcp(tcp) => server
+                .listen("topichub", tcp, move || http_service::<TcpStream>(hub.clone(), tls.clone(), pages)),
             #[cfg(unix)]
-            Bound::Unix(unix) => {
-                server.listen_uds("topichub", unix, move || http_service::<UnixStream>(hub.clone(), pages))
-            }
+            Bound::Unix(unix) => server
+                .listen_uds("topichub", unix, move || http_service::<UnixStream>(hub.clone(), None, pages)),
         }?;
     }
     Ok(server.run())
@@ -72,6 +71,7 @@ pub fn serve(
 
 fn http_service<Accepted: Into<Socket> + 'static>(
     hub: Hub,
+    tls: Option<Tls>,
     pages: fn(&mut ServiceConfig),
 ) -> impl ServiceFactory<
     Accepted,
@@ -96,6 +96,7 @@ fn http_service<Accepted: Into<Socket> + 'static>(
             app.call(request)
         });
     let admission = Arc::clone(hub.admission());
+    let entrance = Entrance { admission, turnstile: Turnstile::new(), tls, timeout: handshake_timeout };
     let upgrade = move |(request, framed): (Request, Framed<Stream, h1::Codec>)| {
         let hub = hub.clone();
         async move {
@@ -115,57 +116,23 @@ fn http_service<Accepted: Into<Socket> + 'static>(
         .on_connect_ext(|stream: &Stream, connection| _ = connection.insert(Rc::clone(&stream.arrival)))
         .upgrade(fn_service(upgrade))
         .finish(map_config(app, |()| AppConfig::default()));
-    let (http, turnstile) = (Rc::new(http), Turnstile::new());
+    let (http, entrance) = (Rc::new(http), Rc::new(entrance));
     fn_factory(move || {
-        let (http, admission, turnstile) = (Rc::clone(&http), Arc::clone(&admission), Rc::clone(&turnstile));
+        let (http, entrance) = (Rc::clone(&http), Rc::clone(&entrance));
         async move {
             let http = Rc::new(http.new_service(()).await?);
-            Ok(fn_service(move |stream: Accepted| {
-                let http = Rc::clone(&http);
+            Ok(fn_service(move |accepted: Accepted| {
+                let (http, entrance) = (Rc::clone(&http), Rc::clone(&entrance));
                 // Here all who have come at once are counted, one after the other; what takes longer waits its turn.
-                let newcomer = Newcomer::count(stream.into(), &admission);
-                let (admission, turnstile) = (Arc::clone(&admission), Rc::clone(&turnstile));
+                let newcomer = entrance.count(accepted.into());
                 async move {
-                    match newcomer.enter(&admission, &turnstile).await {
-                        Some(stream) => {
-                            let address = stream.arrival.address;
-                            http.call((stream, Protocol::Http1, address)).await
-                        }
-                        None => Ok(()),
-                    }
+                    let Some(stream) = entrance.enter(newcomer).await else { return Ok(()) };
+                    let address = stream.arrival.address;
+                    http.call((stream, Protocol::Http1, address)).await
                 }
             }))
         }
     })
-}
-
-/// A connection that has just been accepted.
-struct Newcomer {
-    socket: Socket,
-    address: Option<SocketAddr>,
-    admitted: Result<(Ticket, Handshake), Refusal>,
-}
-
-impl Newcomer {
-    fn count(socket: Socket, admission: &Arc<Admission>) -> Self {
-        let address = socket.peer_address();
-        let admitted = admission.admit(address.map(|address| address.ip()));
-        Self { socket, address, admitted: admitted.map(|ticket| (ticket, admission.begin_handshake())) }
-    }
-
-    /// Waits for its turn, or tells it that it is refused.
-    async fn enter(self, admission: &Arc<Admission>, turnstile: &Rc<Turnstile>) -> Option<Stream> {
-        match self.admitted {
-            Ok((ticket, handshake)) => {
-                turnstile.pass().await;
-                Some(Stream { socket: self.socket, arrival: Arrival::new(self.address, handshake, ticket) })
-            }
-            Err(refusal) => {
-                admission.refuse(self.socket, refusal).await;
-                None
-            }
-        }
-    }
 }
 
 /// Answers a handshake on a socket that is ours now, and starts its session.

@@ -12,6 +12,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::tls::session::TlsSocket;
+
 /// What the kernel may hold of what it has not sent yet, for one socket. Left to itself it takes megabytes on behalf of
 /// a peer that reads nothing, and what lies there is neither counted nor can it be overtaken.
 const KERNEL_UNSENT_BYTES_MAX: u32 = 128 * 1024;
@@ -21,6 +23,7 @@ pub(crate) enum Socket {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(Box<UnixStream>),
+    Tls(Box<TlsSocket>),
 }
 
 impl Socket {
@@ -30,6 +33,7 @@ impl Socket {
             Self::Tcp(stream) => stream.peer_addr().ok(),
             #[cfg(unix)]
             Self::Unix(_) => None,
+            Self::Tls(tls) => tls.stream().peer_addr().ok(),
         }
     }
 
@@ -46,6 +50,7 @@ impl Socket {
             (Self::Tcp(stream), _) => stream.try_write_vectored(slices),
             #[cfg(unix)]
             (Self::Unix(stream), _) => stream.try_write_vectored(slices),
+            (Self::Tls(tls), _) => tls.try_write(slices),
         }
     }
 
@@ -55,6 +60,23 @@ impl Socket {
             Self::Tcp(stream) => stream.poll_write_ready(cx),
             #[cfg(unix)]
             Self::Unix(stream) => stream.poll_write_ready(cx),
+            Self::Tls(tls) => tls.stream().poll_write_ready(cx),
+        }
+    }
+
+    /// How many bytes are sealed that the kernel has not taken. Before they are gone nothing else is written.
+    pub(crate) fn sealed_bytes(&self) -> usize {
+        match self {
+            Self::Tls(tls) => tls.sealed_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Passes on what is sealed. `Ready` when all is gone.
+    pub(crate) fn poll_drain_sealed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tls(tls) => tls.poll_drain(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -65,11 +87,13 @@ impl Socket {
                 Self::Tcp(stream) => stream.poll_read_ready(cx),
                 #[cfg(unix)]
                 Self::Unix(stream) => stream.poll_read_ready(cx),
+                Self::Tls(tls) => return tls.poll_receive(cx, into),
             })?;
             let read = match self {
                 Self::Tcp(stream) => stream.try_read(into),
                 #[cfg(unix)]
                 Self::Unix(stream) => stream.try_read(into),
+                Self::Tls(_) => Ok(0),
             };
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -80,7 +104,15 @@ impl Socket {
 
     /// Says to the peer that nothing more will come; what it sends can still be read.
     pub(crate) fn stop_writing(&mut self) {
+        self.say_goodbye();
         let _ = self.as_sock_ref().shutdown(Shutdown::Write);
+    }
+
+    /// Tells a peer that knows such a thing that nothing more will come, and that nothing is missing.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.say_goodbye();
+        }
     }
 
     /// Ends the connection at once, without regard for what the kernel still holds.
@@ -96,6 +128,7 @@ impl Socket {
             Self::Tcp(stream) => SockRef::from(stream),
             #[cfg(unix)]
             Self::Unix(stream) => SockRef::from(&**stream),
+            Self::Tls(tls) => SockRef::from(tls.stream()),
         }
     }
 }
@@ -125,6 +158,11 @@ impl AsyncRead for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
+            Self::Tls(tls) => {
+                let count = ready!(tls.poll_receive(cx, buffer.initialize_unfilled()))?;
+                buffer.advance(count);
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }
@@ -135,11 +173,15 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Tls(tls) => {
+                ready!(tls.poll_drain(cx))?;
+                Poll::Ready(tls.try_write(&[IoSlice::new(bytes)]))
+            }
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_drain_sealed(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -147,6 +189,11 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             #[cfg(unix)]
             Self::Unix(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Self::Tls(tls) => {
+                tls.say_goodbye();
+                ready!(tls.poll_drain(cx))?;
+                Poll::Ready(SockRef::from(tls.stream()).shutdown(Shutdown::Write))
+            }
         }
     }
 }

@@ -18,4 +18,5 @@ mod rates;
 mod raw_http;
 mod slow_readers;
 mod support;
+mod tls;
 mod tokens;

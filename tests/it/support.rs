@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use topichub::{Authority, Hub, Open, Settings};
+use topichub::{Authority, Hub, Listener, Open, Settings};
 
 /// Far longer than anything here takes on a slow machine, so that only what never comes fails a test.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -62,23 +62,39 @@ impl Server {
     }
 
     fn build(door: Door, settings: Settings, workers: usize, authority: Arc<dyn Authority>) -> Self {
+        Self::run(settings, authority, move |hub, listener| match door {
+            Door::A => topichub::serve(hub, vec![listener.into()], workers, |_| {}).unwrap(),
+            Door::B => {
+                let app = move || App::new().configure(|app| hub.configure(app));
+                let server = HttpServer::new(app).workers(workers).disable_signals();
+                let server = server.client_disconnect_timeout(Duration::ZERO).h1_allow_half_closed(false);
+                server.listen(listener).unwrap().run()
+            }
+        })
+    }
+
+    /// Door A at listeners that are made of a TCP listener, its own address.
+    pub fn listening(
+        settings: Settings,
+        listeners: impl FnOnce(TcpListener) -> Vec<Listener> + Send + 'static,
+    ) -> Self {
+        Self::run(settings, Arc::new(Open::new()), |hub, listener| {
+            topichub::serve(hub, listeners(listener), 2, |_| {}).unwrap()
+        })
+    }
+
+    fn run(
+        settings: Settings,
+        authority: Arc<dyn Authority>,
+        serve: impl FnOnce(Hub, TcpListener) -> actix_web::dev::Server + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let hub = Hub::start_with(settings, authority).unwrap();
-                let mounted = hub.clone();
-                let server = match door {
-                    Door::A => topichub::serve(hub.clone(), vec![listener.into()], workers, |_| {}).unwrap(),
-                    Door::B => {
-                        let app = move || App::new().configure(|app| mounted.configure(app));
-                        let server = HttpServer::new(app).workers(workers).disable_signals();
-                        let server =
-                            server.client_disconnect_timeout(Duration::ZERO).h1_allow_half_closed(false);
-                        server.listen(listener).unwrap().run()
-                    }
-                };
+                let server = serve(hub.clone(), listener);
                 sender.send((hub, server.handle())).unwrap();
                 server.await.unwrap();
             });
@@ -183,6 +199,13 @@ pub struct Client {
 }
 
 impl Client {
+    /// A client in JSON on a connection that has been opened otherwise; reads the welcome.
+    pub async fn welcomed(socket: WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>) -> Self {
+        let mut client = Self { socket, msgpack: false };
+        assert_eq!(client.next().await["op"], "welcome");
+        client
+    }
+
     pub async fn send(&mut self, command: Value) {
         let message = if self.msgpack {
             Message::binary(rmp_serde::to_vec_named(&command).unwrap())
