@@ -12,6 +12,8 @@ mod fairness;
 mod handshake;
 mod http;
 mod library;
+#[cfg(unix)]
+mod listeners;
 mod permissions;
 mod purity;
 mod rates;
