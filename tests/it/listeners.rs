@@ -16,9 +16,7 @@ fn path(name: &str) -> PathBuf {
 
 fn serve(name: &str) -> Server {
     let path = path(name);
-    Server::listening(Settings::default(), move |tcp| {
-        vec![tcp.into(), Listener::unix(&path, 0o600).unwrap()]
-    })
+    Server::listening(Settings::default(), move |tcp| vec![tcp.into(), Listener::unix(&path, 0o600).unwrap()])
 }
 
 /// Asks for `/healthz` on a connection that the answer ends.
