@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer};
 use topichub_protocol::command::SlowPolicy;
 use topichub_protocol::topic::{Filter, Pattern, SYSTEM_TOKEN, Token, Topic, TopicError};
 
+use crate::settings::HumanTime;
+
 /// What is set for the topics of one name or pattern.
 ///
 /// ```
@@ -20,20 +22,29 @@ use topichub_protocol::topic::{Filter, Pattern, SYSTEM_TOKEN, Token, Topic, Topi
 /// # Ok::<(), topichub::protocol::topic::TopicError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TopicRule {
-    /// Which topics.
+    /// Which topics: a name, or a pattern with `*` for one token and `>` for one or more at the end.
     #[serde(deserialize_with = "filter")]
+    #[cfg_attr(feature = "cli", schemars(with = "String", example = "chat.>"))]
     pub pattern: Filter,
-    /// What is remembered of them.
+    /// What is remembered of them: whichever limit is reached first.
     #[serde(default)]
     pub history: HistoryRule,
-    /// What happens to a subscription that says nothing, when its reader cannot keep up.
+    /// What happens to a subscription that does not say it, when its reader cannot keep up: it is disconnected
+    /// ("disconnect"), or misses messages ("drop"), or gets the newest only, of the topic ("latest") or of each key
+    /// ("latest-per-key").
     #[serde(default = "slow_default", deserialize_with = "slow")]
+    #[cfg_attr(feature = "cli", schemars(with = "String", extend("default" = slow_default().as_str())))]
     pub slow: SlowPolicy,
-    /// What a subscription may say; `slow` itself it always may.
+    /// What a subscription may say instead. `slow` itself must be among it.
     #[serde(default = "slow_allowed_default", deserialize_with = "slow_allowed")]
+    #[cfg_attr(
+        feature = "cli",
+        schemars(with = "Vec<String>", extend("default" = SlowPolicy::ALL.map(SlowPolicy::as_str)))
+    )]
     pub slow_allowed: Vec<SlowPolicy>,
 }
 
@@ -66,6 +77,7 @@ impl TopicRule {
 
 /// How much of a topic is remembered: whichever limit is reached first. The default is the last message, for an hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HistoryRule {
@@ -74,7 +86,7 @@ pub struct HistoryRule {
     /// The most bytes of payloads.
     pub bytes: usize,
     /// The greatest age.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub age: Duration,
 }
 

@@ -2,27 +2,32 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::rules::TopicRule;
 
 /// Limits and times of a hub. The defaults suit live topics in browsers.
+// What is said of a key here is what `topichub.example.toml` says of it, word for word (`topichub config --default`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The longest WebSocket message a client may send, in bytes, and the longest payload that may be published.
+    /// The longest message a client may send and the longest payload that can be published, in bytes.
     pub message_bytes_max: usize,
-    /// The most connections, WebSocket and HTTP together. Whoever comes beyond is answered 503 with `Retry-After`.
+    /// The longest body of a batch of publishes (`POST /publish`), in bytes.
+    pub batch_bytes_max: usize,
+    /// The most connections, WebSocket and HTTP together; fewer if the system allows fewer open files. Whoever comes
+    /// beyond this limit or one of the next three is answered 503 with `Retry-After`.
     pub connections_max: usize,
     /// The most connections from one address, or from one /64 of IPv6; 0 is no limit. Behind a proxy all connections
-    /// come from the proxy's.
+    /// come from the proxy's address.
     pub connections_per_address_max: usize,
     /// The most connections at a time that have not said yet what they want.
     pub handshakes_max: usize,
     /// The most new connections in a second; 0 is no limit.
     pub accepts_per_second_max: u32,
-    /// The most subscriptions of one session.
+    /// The most topics and patterns one session may subscribe to.
     pub topics_per_session_max: usize,
     /// The most sessions of one user, over all addresses; 0 is no limit. Whoever comes beyond is disconnected (4004).
     pub sessions_per_user_max: usize,
@@ -34,57 +39,59 @@ pub struct Settings {
     /// The most publishes of one user in a second, over all sessions and HTTP; 0 is no limit. It is for those who have a
     /// name.
     pub publishes_per_second_per_user_max: u32,
-    /// The most bytes that may wait for one slow reader, beyond the kernel's buffers.
+    /// The most bytes that may wait for one slow reader, beyond the kernel's own buffers. Who falls further behind is
+    /// disconnected (4104).
     pub outbox_bytes_max: usize,
     /// The most messages that may wait for one slow reader.
     pub outbox_messages_max: usize,
-    /// The most bytes of memory that what waits for all slow readers together may take; those for whom most waits are
-    /// disconnected first. Each thread has its share.
+    /// The most bytes of memory that what waits for all slow readers together may take; each thread has its share.
+    /// Beyond, those for whom most waits are disconnected first (4104).
     pub outboxes_bytes_max: usize,
     /// How long a reader may take nothing of what waits for it.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub stall_timeout: Duration,
     /// The most bytes of one session's commands on their way through the hub; beyond, it is not read from.
     pub session_flight_bytes_max: usize,
-    /// The most bytes published over HTTP and by this process on their way through the hub; beyond, publishers wait.
+    /// The most bytes published over HTTP and from within the server on their way through the hub; beyond, publishers
+    /// wait.
     pub local_flight_bytes_max: usize,
-    /// The longest body of a batch of publishes, in bytes.
-    pub batch_bytes_max: usize,
-    /// From one WebSocket ping to the next.
-    #[serde(with = "humantime_serde")]
+    /// From one WebSocket ping to the next: the server pings every client.
+    #[serde(with = "HumanTime")]
     pub ping_interval: Duration,
-    /// From a ping to a sign of life.
-    #[serde(with = "humantime_serde")]
+    /// From a ping to a sign of life. A client that gives none in time is disconnected (4103).
+    #[serde(with = "HumanTime")]
     pub pong_timeout: Duration,
-    /// From the server's close frame to the peer's.
-    #[serde(with = "humantime_serde")]
+    /// From the server's close frame to the client's answer.
+    #[serde(with = "HumanTime")]
     pub close_timeout: Duration,
     /// From the start of a connection to the end of its request's header.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub handshake_timeout: Duration,
     /// How much is remembered of which topics, and how their slow readers are treated: the first rule that matches
     /// counts. Of all others the last message is remembered, for an hour.
     #[serde(skip)]
     pub topics: Vec<TopicRule>,
     /// The most bytes of memory for messages of the past and their topics. Beyond, the topics that hold most lose their
-    /// oldest messages first.
+    /// oldest messages first, so that one that is noisy does not cost a thousand quiet ones their last message.
     pub history_bytes_max: usize,
     /// How long a second publish under the same `dedup` is taken for a repeat of the first.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub dedup_window: Duration,
     /// The shortest time between two pushes about who comes to a topic and who goes.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub presence_interval: Duration,
-    /// The most members of a topic that are named; beyond, they are counted only.
+    /// The most members of a topic that are named in pushes and answers; of more only the number is told.
     pub presence_members_max: usize,
     /// How long the position of a topic that nobody uses is kept after its last message, or after it was forgotten.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "HumanTime")]
     pub topic_linger: Duration,
-    /// The most topics that are kept, messages and all, while nobody uses them. They count in `history_bytes_max` too.
+    /// The most topics that are kept, messages and all, while nobody uses them; beyond, the longest unused go first.
+    /// They count in `history_bytes_max` too.
     pub unused_topics_max: usize,
-    /// Whether a client must name a subprotocol. If not, one that names none gets `pubsub.json`.
+    /// Whether a client must name a subprotocol. If not, one that names none speaks `pubsub.json`.
     pub subprotocol_required: bool,
-    /// Whether clients that offer permessage-deflate (RFC 7692) get it.
+    /// Whether clients that offer permessage-deflate (RFC 7692) get it. A message is compressed once, whatever the number
+    /// of its subscribers.
     pub deflate: bool,
     /// Messages shorter than this, in bytes with their envelope, are sent plain to everybody.
     pub deflate_bytes_min: usize,
@@ -128,5 +135,29 @@ impl Default for Settings {
             deflate_bytes_min: 512,
             deflate_level: 6,
         }
+    }
+}
+
+/// How times are written: "25s", "1m 30s".
+pub(crate) struct HumanTime;
+
+impl HumanTime {
+    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        humantime_serde::serialize(time, serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        humantime_serde::deserialize(deserializer)
+    }
+}
+
+#[cfg(feature = "cli")]
+impl schemars::JsonSchema for HumanTime {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "time".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string" })
     }
 }

@@ -30,7 +30,7 @@ Examples:
   topichub serve --listen 0.0.0.0:80 --workers 4
       For other machines too, with four threads
   topichub serve --config topichub.toml
-      As the file says; flags and the environment win over it
+      As the file says; the environment and flags win over it
   TOPICHUB_LISTEN=127.0.0.1:0 topichub serve
       On any free port; the first lines of the log say which
 
@@ -41,9 +41,22 @@ Exit codes: 0 stopped as asked, 1 could not start (port taken, bad file), 2 wron
 
 const CHECK_HELP: &str = "\
 Example:
-  topichub check --config topichub.toml && systemctl restart topichub
+  topichub check --config topichub.toml && systemctl reload topichub
+
+Environment variables count as they do for `serve`. What is doubtful is told on standard error.
 
 Exit codes: 0 the file is sound, 1 it is not, 2 wrong usage.";
+
+const CONFIG_HELP: &str = "\
+Examples:
+  topichub config --config topichub.toml
+      What `serve` would use: all keys, and behind those that are not defaults where they come from
+  topichub config --default > topichub.toml
+      A file to begin with: every key with its documentation and default
+
+Secrets are shown as ***.
+
+Exit codes: 0 shown, 1 there is a mistake in file or environment, 2 wrong usage.";
 
 const PUBLISH_HELP: &str = "\
 DATA and lines are JSON: 1.5, \"text in quotes\", [lists], {\"maps\": 1}, true, false, null.
@@ -114,6 +127,9 @@ pub(crate) enum Command {
     /// Check a configuration file without using it
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
+    /// Show the configuration that counts, and where it comes from
+    #[command(after_help = CONFIG_HELP)]
+    Config(ConfigArgs),
     /// Publish one message, or one for each line of standard input
     #[command(after_help = PUBLISH_HELP)]
     Publish(PublishArgs),
@@ -127,36 +143,18 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
-    /// Address and port; port 0 is any free one [default: 127.0.0.1:8080]
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "TOPICHUB_LISTEN",
-        hide_env_values = true,
-        value_parser = listen::parse_address
-    )]
+    /// Address and port; port 0 is any free one [default: 127.0.0.1:8080] [env: TOPICHUB_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen::parse_address)]
     pub(crate) listen: Option<String>,
-    /// Threads that serve connections [default: one for each core]
-    #[arg(
-        long,
-        value_name = "N",
-        env = "TOPICHUB_WORKERS",
-        hide_env_values = true,
-        value_parser = listen::parse_workers
-    )]
+    /// Threads that serve connections [default: one for each core] [env: TOPICHUB_WORKERS]
+    #[arg(long, value_name = "N", value_parser = listen::parse_workers)]
     pub(crate) workers: Option<usize>,
-    /// Configuration file; see topichub.example.toml
+    /// Configuration file; `topichub config --default` prints one with every key
     #[arg(long, value_name = "FILE", env = "TOPICHUB_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
     /// What to log on standard error: error, warn, info, debug or trace, also by module as in
-    /// info,topichub=debug [default: RUST_LOG, or info]
-    #[arg(
-        long,
-        value_name = "FILTER",
-        env = "TOPICHUB_LOG",
-        hide_env_values = true,
-        value_parser = logging::parse_filter
-    )]
+    /// info,topichub=debug [default: RUST_LOG, or info] [env: TOPICHUB_LOG]
+    #[arg(long, value_name = "FILTER", value_parser = logging::parse_filter)]
     pub(crate) log: Option<String>,
     /// Publish sample data: this machine's load, a clock, recorded prices and matches
     #[arg(long, env = "TOPICHUB_DEMO", hide_env_values = true)]
@@ -171,6 +169,16 @@ pub(crate) struct CheckArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", env = "TOPICHUB_CONFIG", hide_env_values = true)]
     pub(crate) config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "TOPICHUB_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Print an example file in place of what counts
+    #[arg(long)]
+    pub(crate) default: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,15 +1,16 @@
 //! `topichub.toml`: its tables, and which values no server can run with. How a mistake is shown is in `config_error`.
 
-use std::path::Path;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use topichub::{HistoryRule, Settings, TlsSettings, TopicRule};
 
-pub(super) use super::config_error::ConfigError;
 use super::config_error::Step::{Entry, Key};
-use super::config_error::{Mistake, Place, Step};
-use super::{Exit, Failure, listen, logging};
+use super::config_error::{Mistake, Step};
+use super::config_sources::Merged;
+use super::{listen, logging};
 
 /// The largest limit in bytes or in number.
 const LIMIT_MAX: usize = 1 << 30;
@@ -26,66 +27,90 @@ const MOMENT: Duration = Duration::from_millis(1);
 /// The longest time that can be set.
 const TIME_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The whole file. What is left out has its default.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+/// All tables. What is left out has its default. A table that is added here is known to the environment, to the example
+/// file and to `topichub config`; its fields need documentation for people who run servers, and a default or an example.
+#[derive(Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// Where and with what the server runs.
     pub(crate) server: Server,
+    /// How much of everything, and how long.
     pub(crate) limits: Settings,
+    /// What is logged, on standard error.
     pub(crate) log: Log,
+    /// What is remembered of which topics, and what happens to their slow readers: as many of these tables as you like, and
+    /// for each topic the first with a pattern that matches counts. All others have the defaults, which are shown here.
     pub(crate) topics: Vec<TopicRule>,
     pub(crate) tls: Option<TlsSettings>,
 }
 
-/// `[server]`. `None` is: as if there were no file.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+/// `[server]`.
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
-    pub(crate) listen: Option<String>,
+    /// Address and port. 127.0.0.1 is for this machine alone, 0.0.0.0 for all others too. Port 0 is any free one.
+    pub(crate) listen: String,
+    /// Threads that serve connections. Left out: one for each core.
+    #[schemars(example = 4)]
     pub(crate) workers: Option<usize>,
 }
 
 /// `[log]`.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
-    pub(crate) level: Option<String>,
+    /// error, warn, info, debug or trace; also by module: "info,topichub=debug".
+    pub(crate) level: String,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".to_owned(), workers: None }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned() }
+    }
 }
 
 impl Config {
-    /// Reads and checks a file.
-    pub(crate) fn read(path: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Ok(Self::parse(&path.display().to_string(), &text)?)
-    }
-
-    fn parse(name: &str, text: &str) -> Result<Self, Box<Mistake>> {
-        let config: Self = toml::from_str(text).map_err(|error| Mistake::of_toml(name, text, &error))?;
-        match config.impossible() {
-            Some(impossible) => Err(impossible.into_mistake(name, text)),
-            None => Ok(config),
-        }
-    }
-
     /// The first value that no server can run with.
-    fn impossible(&self) -> Option<Impossible> {
+    pub(super) fn impossible(&self) -> Option<Impossible> {
         self.impossible_server()
             .or_else(|| self.impossible_number())
             .or_else(|| self.impossible_time())
             .or_else(|| self.impossible_rule())
     }
 
+    /// What works, but is hardly meant.
+    pub(crate) fn doubts(&self) -> Vec<String> {
+        let listen = &self.server.listen;
+        let host = listen.rsplit_once(':').map_or("", |(host, _)| host.trim_matches(['[', ']']));
+        let is_local =
+            host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let mut doubts = Vec::new();
+        if !is_local {
+            doubts.push(format!(
+                "{listen} is for other machines too, without TLS: what goes over the network can be read on the way"
+            ));
+            doubts.push(format!(
+                "whoever reaches {listen} may publish and subscribe: nobody is asked who they are"
+            ));
+        }
+        doubts
+    }
+
     fn impossible_server(&self) -> Option<Impossible> {
-        let check_listen = |address: &String| listen::parse_address(address).err();
-        if let Some(help) = self.server.listen.as_ref().and_then(check_listen) {
+        if let Err(help) = listen::parse_address(&self.server.listen) {
             return Some(Impossible::new(&[["server", "listen"]], "not an address to listen on", help));
         }
         if let Some(help) = self.server.workers.and_then(|workers| listen::check_workers(workers).err()) {
             let help = format!("{help}; leave the key out for one on each core");
             return Some(Impossible::new(&[["server", "workers"]], "not a number of workers", help));
         }
-        let help = self.log.level.as_ref().and_then(|level| logging::parse_filter(level).err())?;
+        let help = logging::parse_filter(&self.log.level).err()?;
         Some(Impossible::new(&[["log", "level"]], "not a level", help))
     }
 
@@ -221,9 +246,9 @@ impl Config {
 }
 
 /// A sound value that makes no sense.
-struct Impossible {
-    /// The ways to the values to blame; the first of them that the file holds is shown.
-    places: Vec<Vec<Step>>,
+pub(super) struct Impossible {
+    /// The ways to the values to blame; the first of them that somebody has written is shown.
+    places: Vec<Vec<Step<'static>>>,
     what: &'static str,
     help: String,
 }
@@ -242,32 +267,16 @@ impl Impossible {
         Self { places: places.iter().map(place).collect(), what, help }
     }
 
-    fn into_mistake(self, name: &str, text: &str) -> Box<Mistake> {
-        let found = |way: &Vec<Step>| match (Place::of_value(text, way), way.last()) {
-            (Some(place), Some(Key(key))) => Some((*key, place)),
+    pub(super) fn into_mistake(self, merged: &Merged<'_>) -> Box<Mistake> {
+        let found = |way: &Vec<Step<'static>>| match (merged.value(way), way.last()) {
+            (Some(value), Some(Key(key))) => Some((*key, value.span())),
             _ => None,
         };
         let (message, place) = match self.places.iter().find_map(found) {
             Some((key, place)) => (format!("impossible value for `{key}`"), Some(place)),
             None => (self.what.to_owned(), None),
         };
-        Mistake::new(name, text, place, message, self.what, Some(self.help))
-    }
-}
-
-/// `topichub check`.
-pub(super) fn check(path: &Path) -> Result<(), Failure> {
-    Config::read(path).map_err(ConfigError::into_failure)?;
-    println!("{}: ok", path.display());
-    Ok(())
-}
-
-impl ConfigError {
-    pub(super) fn into_failure(self) -> Failure {
-        match &self {
-            Self::Unreadable { .. } => Failure::new(Exit::Refused, &self, None),
-            Self::Mistake(mistake) => Failure { exit: Exit::Refused, text: mistake.drawn() },
-        }
+        merged.mistake(place, message, self.what, Some(self.help))
     }
 }
 
@@ -275,45 +284,17 @@ impl ConfigError {
 mod tests {
     use super::*;
 
-    const EXAMPLE: &str = include_str!("../../topichub.example.toml");
-
     #[test]
-    fn the_example_file_holds_the_defaults() {
-        let config = Config::parse("topichub.example.toml", EXAMPLE).unwrap();
-        assert_eq!(config.limits, Settings::default());
-        assert_eq!(config.server.listen.as_deref(), Some("127.0.0.1:8080"));
-        assert_eq!(config.log.level.as_deref(), Some("info"));
-    }
-
-    #[test]
-    fn the_example_file_tells_of_every_key() {
-        for table in ["[server]", "[limits]", "[log]", "[[topics]]", "[[topics]]\n[topics.history]"] {
-            let mistake = Config::parse("x", &format!("{table}\nunknown = 1")).unwrap_err();
-            let known: Vec<_> = mistake.known().collect();
-            assert!(!known.is_empty());
-            for key in known {
-                let assigned = format!("{key} = ");
-                let told = EXAMPLE.lines().map(|line| line.trim_start_matches("# ")).any(|line| {
-                    line.starts_with(&assigned)
-                        || line.starts_with("history = {") && line.contains(&format!(" {assigned}"))
-                });
-                assert!(told, "{table} {key} is not in the example");
-            }
+    fn who_listens_for_other_machines_is_told_what_that_means() {
+        let doubts = |listen: &str| {
+            let server = Server { listen: listen.to_owned(), ..Server::default() };
+            Config { server, ..Config::default() }.doubts().len()
+        };
+        for local in ["127.0.0.1:80", "127.0.0.9:80", "[::1]:80", "localhost:80"] {
+            assert_eq!(doubts(local), 0, "{local}");
         }
-    }
-
-    #[test]
-    fn the_rule_in_the_example_file_is_one() {
-        let (_, rule) = EXAMPLE.split_once("\n# [[topics]]\n").unwrap();
-        let lines = rule.lines().map_while(|line| line.strip_prefix("# "));
-        let text = format!("[[topics]]\n{}", lines.collect::<Vec<_>>().join("\n"));
-        let history = HistoryRule::last(100).for_age(Duration::from_secs(600));
-        let expected = TopicRule::new("chat.>").unwrap().with_history(history);
-        assert_eq!(Config::parse("x", &text).unwrap().topics, [expected]);
-    }
-
-    #[test]
-    fn an_empty_file_is_all_defaults() {
-        assert_eq!(Config::parse("x", "").unwrap(), Config::default());
+        for open in ["0.0.0.0:80", "[::]:80", "hub.example:80"] {
+            assert_eq!(doubts(open), 2, "{open}");
+        }
     }
 }

@@ -6,20 +6,19 @@ use std::path::PathBuf;
 
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use thiserror::Error;
-use toml::de::DeTable;
+
+use super::config_keys::is_secret;
+use super::{Exit, Failure};
 
 /// What serde and the parser call things, and what people do.
-const REWORDINGS: [(&str, &str); 15] = [
-    ("struct Server", "a table"),
-    ("struct Settings", "a table"),
-    ("struct Log", "a table"),
-    ("struct Config", "a table"),
-    ("struct TopicRule", "a table"),
-    ("struct HistoryRule", "a table"),
+const REWORDINGS: [(&str, &str); 12] = [
     ("invalid type: map, expected a sequence", "one table alone, expected a list of them: [[…]]"),
     ("expected a sequence", "expected a list in brackets"),
     ("missing field", "missing key"),
-    ("expected usize", "expected a whole number"),
+    ("expected usize", "expected a whole number from 0"),
+    ("expected u64", "expected a whole number from 0"),
+    ("expected u32", "expected a whole number from 0"),
+    ("expected u8", "expected a whole number from 0"),
     ("expected a duration", "expected a time such as \"25s\", \"1m 30s\" or \"500ms\""),
     ("expected a string", "expected text in quotes"),
     ("expected a boolean", "expected true or false"),
@@ -38,48 +37,41 @@ pub(crate) enum ConfigError {
     Mistake(#[from] Box<Mistake>),
 }
 
-/// Where in a file something is wrong, in bytes.
-#[derive(Clone, Debug)]
-pub(crate) struct Place(Range<usize>);
-
-impl Place {
-    /// The value at the end of a way, if the file holds it.
-    pub(crate) fn of_value(text: &str, way: &[Step]) -> Option<Self> {
-        let file = DeTable::parse(text).ok()?;
-        let (Step::Key(first), rest) = way.split_first()? else { return None };
-        let value = rest.iter().try_fold(file.get_ref().get(*first)?, |value, step| match step {
-            Step::Key(key) => value.get_ref().get(key),
-            Step::Entry(index) => value.get_ref().get(index),
-        })?;
-        Some(Self(value.span()))
-    }
-}
-
 /// One step of the way to a value.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<'a> {
     /// In a table.
-    Key(&'static str),
+    Key(&'a str),
     /// In a list, from 0.
     Entry(usize),
 }
 
-/// One thing that is wrong in a file.
+/// One thing that is wrong, in a file, a variable or a flag.
 #[derive(Debug, Error)]
 #[error("{message}")]
 pub(crate) struct Mistake {
     message: String,
     label: String,
     help: Option<String>,
-    place: Option<Place>,
+    place: Option<Range<usize>>,
     file: NamedSource<String>,
+}
+
+impl ConfigError {
+    /// What a command that could not begin says.
+    pub(crate) fn into_failure(self) -> Failure {
+        match &self {
+            Self::Unreadable { .. } => Failure::new(Exit::Refused, &self, None),
+            Self::Mistake(mistake) => Failure { exit: Exit::Refused, text: mistake.drawn() },
+        }
+    }
 }
 
 impl Mistake {
     pub(crate) fn new(
         name: &str,
         text: &str,
-        place: Option<Place>,
+        place: Option<Range<usize>>,
         message: String,
         label: impl Into<String>,
         help: Option<String>,
@@ -88,13 +80,25 @@ impl Mistake {
         Box::new(Self { message, label: label.into(), help, place, file })
     }
 
-    /// What the parser or serde found wrong.
-    pub(crate) fn of_toml(name: &str, text: &str, error: &toml::de::Error) -> Box<Self> {
-        let place = error.span().map(Place);
+    /// What the parser or serde found wrong. If it is about a secret, its value is not repeated.
+    pub(crate) fn of_toml(
+        name: &str,
+        text: &str,
+        place: Option<Range<usize>>,
+        message: &str,
+        secret: bool,
+    ) -> Box<Self> {
         // The parser's own messages may have several lines; the first says what is wrong, the rest what was expected.
-        let mut message = error.message().trim().replace('\n', ", ");
+        let mut message = message.trim().replace('\n', ", ");
         for (from, to) in REWORDINGS {
             message = message.replace(from, to);
+        }
+        if let Some((before, named)) = message.split_once("expected struct ") {
+            let after = named.trim_start_matches(|letter: char| letter.is_alphanumeric());
+            message = format!("{before}expected a table{after}");
+        }
+        if let (true, Some(from), Some(to)) = (secret, message.find('"'), message.rfind('"')) {
+            message.replace_range(from..=to, "\"***\"");
         }
         if let Some((unknown, known)) = unknown_key(&message) {
             let message = format!("unknown key `{unknown}`");
@@ -113,12 +117,6 @@ impl Mistake {
             None => (message, "here".to_owned()),
         };
         Self::new(name, text, place, message, label, None)
-    }
-
-    /// The keys that would have been known in place of an unknown one.
-    #[cfg(test)]
-    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
-        self.help.iter().flat_map(|help| help.split('`').skip(1).step_by(2))
     }
 
     /// The mistake as people read it: in colour on a terminal, unless `NO_COLOR` is set.
@@ -144,8 +142,7 @@ impl Diagnostic for Mistake {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let Place(range) = self.place.clone()?;
-        let label = LabeledSpan::new_with_span(Some(self.label.clone()), range);
+        let label = LabeledSpan::new_with_span(Some(self.label.clone()), self.place.clone()?);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -157,9 +154,62 @@ fn unknown_key(message: &str) -> Option<(&str, Vec<&str>)> {
     Some((words.next()?, words.collect()))
 }
 
-/// The known key that was probably meant.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+/// What was probably meant among what is known.
+pub(crate) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let likeness = |key: &str| strsim::jaro_winkler(unknown, key);
     let best = known.iter().copied().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(best) > 0.8).then_some(best)
+}
+
+/// The text with stars for every letter of a secret: of what stands behind the name of one and `=`, up to the end of the
+/// line or of the quotes. It need not be TOML.
+pub(crate) fn masked(text: &str) -> String {
+    let mut masked = text.to_owned();
+    for (at, _) in text.match_indices('=') {
+        let before = text[..at].trim_end_matches([' ', '\t', '"', '\'']);
+        let is_of_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+        let name = &before[before.trim_end_matches(is_of_name).len()..];
+        let value = text[at + 1..].trim_start_matches([' ', '\t']);
+        let quotes = ["\"\"\"", "\'\'\'", "\"", "\'"].into_iter().find(|quotes| value.starts_with(quotes));
+        let value = &value[quotes.map_or(0, str::len)..];
+        let line = value.find('\n').unwrap_or(value.len());
+        let len = match quotes {
+            Some(quotes) if quotes.len() == 3 => value.find(quotes).unwrap_or(value.len()),
+            Some(quotes) => end_of_quoted(value, quotes).min(line),
+            None => line,
+        };
+        if !name.is_empty() && is_secret(name, &value[..len]) {
+            let start = text.len() - value.len();
+            let hidden = value[..len].bytes().map(|byte| if byte == b'\n' { '\n' } else { '*' });
+            masked.replace_range(start..start + len, &hidden.collect::<String>());
+        }
+    }
+    masked
+}
+
+fn end_of_quoted(value: &str, quotes: &str) -> usize {
+    let escaped = |at: usize| {
+        quotes == "\"" && value[..at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
+    };
+    value.match_indices(quotes).map(|(at, _)| at).find(|at| !escaped(*at)).unwrap_or(value.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_in_what_is_shown_and_nothing_moves() {
+        let masked = |text: &str| {
+            let masked = masked(text);
+            assert_eq!(masked.len(), text.len());
+            masked
+        };
+        assert_eq!(masked("secret = \"a\\\"b=\" # c"), "secret = \"*****\" # c");
+        assert_eq!(masked("{kid = 'x', \"hash\" = 'ab', y = 1}"), "{kid = 'x', \"hash\" = '**', y = 1}");
+        assert_eq!(masked("password = oops\nlisten = 1"), "password = ****\nlisten = 1");
+        assert_eq!(masked("secret = \"open\nlisten = 1"), "secret = \"****\nlisten = 1");
+        assert_eq!(masked("token = \"\"\"a\nbé\"\"\""), "token = \"\"\"*\n***\"\"\"");
+        assert_eq!(masked("secret_file = \"/run/x\""), "secret_file = \"/run/x\"");
+    }
 }

@@ -4,7 +4,11 @@
 mod args;
 mod bench;
 mod config;
+mod config_check;
 mod config_error;
+mod config_keys;
+mod config_print;
+mod config_sources;
 mod connection;
 mod connection_error;
 mod lines;
@@ -69,7 +73,8 @@ impl Failure {
 pub(crate) fn run() -> ExitCode {
     let done = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
-        Command::Check(args) => config::check(&args.config),
+        Command::Check(args) => config_check::check(&args.config),
+        Command::Config(args) => config_check::show(&args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
         Command::Bench(args) => bench::run(args),

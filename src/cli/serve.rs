@@ -8,13 +8,12 @@ use actix_web::dev::ServerHandle;
 use topichub::{Hub, Settings, Tls, TlsSettings};
 
 use super::args::ServeArgs;
-use super::config::{Config, ConfigError};
+use super::config_error::ConfigError;
+use super::config_sources::{Flag, Layers};
 use super::listen::{ListenError, listen};
 use super::{Exit, Failure, logging};
 use crate::demo::{self, Pace};
 use crate::pages;
-
-const LISTEN: &str = "127.0.0.1:8080";
 
 /// Open files that are no connections: listeners, the event loops, standard streams; and room for those who are refused.
 const FILES_KEPT: usize = 256;
@@ -60,11 +59,16 @@ impl From<ServeError> for Failure {
 
 /// `topichub serve`.
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let config = match &args.config {
-        Some(path) => Config::read(path).map_err(ConfigError::into_failure)?,
-        None => Config::default(),
-    };
-    logging::start(&log_filter(&args, &config)?);
+    let layers = layers(&args);
+    let sources = layers.read().map_err(ConfigError::into_failure)?;
+    let config = sources
+        .merge()
+        .and_then(|merged| merged.config())
+        .map_err(|mistake| ConfigError::from(mistake).into_failure())?;
+    logging::start(&config.log.level);
+    for warning in sources.warnings.iter().chain(&config.doubts()) {
+        log::warn!("{warning}");
+    }
     let demo = args.demo.then_some(Pace(args.demo_pace));
     let mut limits = config.limits;
     limits.topics = config.topics;
@@ -73,8 +77,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         limits.topics.extend(demo::rules().map_err(ServeError::from)?);
     }
     let plan = Plan {
-        listen: args.listen.or(config.server.listen).unwrap_or_else(|| LISTEN.to_owned()),
-        workers: args.workers.or(config.server.workers).unwrap_or_else(cores),
+        listen: config.server.listen,
+        workers: config.server.workers.unwrap_or_else(cores),
         limits,
         demo,
         tls: config.tls,
@@ -82,18 +86,17 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     Ok(actix_rt::System::new().block_on(serve(plan))?)
 }
 
-/// The flag and its own variable win over the `RUST_LOG` that other programs share, and all of them over the file.
-fn log_filter(args: &ServeArgs, config: &Config) -> Result<String, Failure> {
-    if let Some(filter) = &args.log {
-        return Ok(filter.clone());
-    }
-    match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => logging::parse_filter(&filter).map_err(|help| Failure {
-            exit: Exit::Refused,
-            text: format!("error: RUST_LOG is not a filter: {filter}\n  help: {help}"),
-        }),
-        _ => Ok(config.log.level.clone().unwrap_or_else(|| "info".to_owned())),
-    }
+/// File, environment and flags.
+fn layers(args: &ServeArgs) -> Layers {
+    let flag = |name, way, value: Option<String>| Some(Flag { name, way, value: value? });
+    let flags = [
+        flag("--listen", ["server", "listen"], args.listen.clone()),
+        flag("--workers", ["server", "workers"], args.workers.map(|workers| workers.to_string())),
+        flag("--log", ["log", "level"], args.log.clone()),
+    ];
+    let mut layers = Layers::of_process(args.config.as_deref());
+    layers.flags.extend(flags.into_iter().flatten());
+    layers
 }
 
 fn cores() -> usize {

@@ -105,15 +105,9 @@ impl Ended {
 /// The binary, untouched by the environment of the tests.
 pub(crate) fn topichub(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_topichub"));
-    for name in [
-        "TOPICHUB_LISTEN",
-        "TOPICHUB_WORKERS",
-        "TOPICHUB_CONFIG",
-        "TOPICHUB_LOG",
-        "TOPICHUB_DEMO",
-        "RUST_LOG",
-        "COLUMNS",
-    ] {
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    let ours = ours.filter(|name| name.to_string_lossy().starts_with("TOPICHUB_"));
+    for name in ours.chain(["RUST_LOG".into(), "COLUMNS".into(), "NOTIFY_SOCKET".into()]) {
         command.env_remove(name);
     }
     command.env("NO_COLOR", "1").args(arguments);
@@ -134,7 +128,7 @@ fn lines_of(pipe: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A directory of a test's own.
-fn directory(name: &str) -> PathBuf {
+pub(crate) fn directory(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::create_dir_all(&directory).unwrap();
     directory
@@ -144,7 +138,7 @@ fn directory(name: &str) -> PathBuf {
 pub(crate) struct Server {
     pub(crate) run: Run,
     pub(crate) address: String,
-    started: String,
+    pub(crate) started: String,
 }
 
 impl Server {
@@ -152,7 +146,7 @@ impl Server {
         Self::of(topichub(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat()))
     }
 
-    fn of(command: Command) -> Self {
+    pub(crate) fn of(command: Command) -> Self {
         let run = Run::of(command);
         let started = run.error_with("serves http://");
         let address = started.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
@@ -215,98 +209,11 @@ fn help_teaches_by_example() {
     check_help("help", &["--help"]);
     check_help("help_serve", &["serve", "--help"]);
     check_help("help_check", &["check", "--help"]);
+    check_help("help_config", &["config", "--help"]);
     check_help("help_publish", &["publish", "--help"]);
     check_help("help_subscribe", &["subscribe", "--help"]);
     let version = Run::start(&["--version"]).end();
     assert_eq!(version.output, [format!("topichub {}", env!("CARGO_PKG_VERSION"))]);
-}
-
-/// What `topichub check` says to each of these files.
-fn check_configs(name: &str, files: &[(&str, &str)]) {
-    let directory = directory(name);
-    let mut told = String::new();
-    for (title, text) in files {
-        std::fs::write(directory.join("topichub.toml"), text).unwrap();
-        let mut command = topichub(&["check", "--config", "topichub.toml"]);
-        command.current_dir(&directory);
-        told.push_str(&format!("=== {title}\n{}\n\n", Run::of(command).end().told()));
-    }
-    snapshot(name, &told);
-}
-
-#[test]
-fn a_mistake_in_the_configuration_is_shown_where_it_stands() {
-    check_configs(
-        "config_mistakes",
-        &[
-            ("a sound file", "[server]\nlisten = \"[::1]:8080\"\n\n[limits]\nping_interval = \"1m\"\n"),
-            ("an unknown key", "[server]\nlisten = \"127.0.0.1:8080\"\nworkerz = 4\n"),
-            ("an unknown table", "[server]\nworkers = 4\n\n[auth]\nopen = true\n"),
-            ("an unknown limit", "[limits]\nmax_bytes = 4\n"),
-            ("a wrong type", "[server]\nlisten = 8080\n"),
-            ("not a time", "[limits]\nping_interval = \"25 parsecs\"\n"),
-            ("not an address", "[server]\nlisten = \"8080\"\n"),
-            ("no workers", "[server]\nworkers = 0\n"),
-            ("no outbox", "[limits]\noutbox_messages_max = 0\n"),
-            ("no pings", "[limits]\nping_interval = \"0s\"\n"),
-            ("inverted times", "[limits]\nping_interval = \"5s\" # often\npong_timeout = \"10s\"\n"),
-            ("a time against a default", "[limits]\nping_interval = \"5s\"\n"),
-            ("no place for anybody", "[limits]\nconnections_max = 0\n"),
-            ("a level that is none", "[limits]\ndeflate_level = 11\n"),
-            ("less for all than for one", "[limits]\noutboxes_bytes_max = 500_000\n"),
-            ("a message larger than an outbox", "[limits]\nmessage_bytes_max = 2_000_000\n"),
-            ("no history at all", "[limits]\nhistory_bytes_max = 0\n"),
-            ("not a level", "[log]\nlevel = \"loud\"\n"),
-            ("an open string", "[server]\nlisten = \"127.0.0.1:8080\n"),
-            ("a unit where none is", "[limits]\nmessage_bytes_max = 64KiB\n"),
-            ("the same key twice", "[log]\nlevel = \"info\"\nlevel = \"warn\"\n"),
-        ],
-    );
-}
-
-#[test]
-fn a_mistake_in_a_rule_for_topics_is_shown_where_it_stands() {
-    let rule = |keys: &str| format!("[[topics]]\npattern = \"chat.>\"\n{keys}\n");
-    let file = |rules: &[&str]| rules.iter().map(|keys| rule(keys)).collect::<Vec<_>>().join("\n");
-    let sound = "history = { messages = 100, age = \"10m\", bytes = 65536 }\nslow = \"drop\"";
-    let files = [
-        ("sound rules", file(&[sound, ""])),
-        ("no pattern", "[[topics]]\nhistory = { messages = 1 }\n".to_owned()),
-        ("a pattern that is none", "[[topics]]\npattern = \"chat..lobby\"\n".to_owned()),
-        ("one table alone", "[topics]\npattern = \"chat.>\"\n".to_owned()),
-        ("an unknown key", file(&["histroy = { messages = 1 }"])),
-        ("an unknown key of a history", file(&["history = { mesages = 1 }"])),
-        ("too many messages in the second", file(&[sound, "history = { messages = 2_000_000 }"])),
-        ("no age", file(&["history = { age = \"0s\" }"])),
-        ("too great an age in a table", file(&["[topics.history]\nage = \"31days\""])),
-        ("no bytes", file(&["history = { bytes = 0 }"])),
-        ("no policy", file(&["slow = \"lates\""])),
-        ("no policy among others", file(&["slow_allowed = [\"drop\", \"lates\"]"])),
-        ("a policy that is not allowed", file(&["slow = \"drop\"\nslow_allowed = [\"latest\"]"])),
-        ("a default that is not allowed", file(&["slow_allowed = [\"latest\"]"])),
-    ];
-    check_configs("config_rule_mistakes", &files.each_ref().map(|(title, text)| (*title, text.as_str())));
-}
-
-#[test]
-fn a_configuration_that_is_not_there_is_named() {
-    for command in ["check", "serve"] {
-        snapshot("config_not_there", &Run::start(&[command, "--config", "not-there.toml"]).end().told());
-    }
-}
-
-#[test]
-fn flags_win_over_the_environment_and_both_over_the_file() {
-    let file = directory("precedence").join("topichub.toml");
-    std::fs::write(&file, "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n").unwrap();
-    let start = |environment: &[(&str, &str)], flags: &[&str]| {
-        let mut command = topichub(&["serve", "--config", file.to_str().unwrap()]);
-        command.args(flags).envs(environment.iter().copied());
-        Server::of(command).started
-    };
-    assert!(start(&[], &[]).contains("with 1 worker,"));
-    assert!(start(&[("TOPICHUB_WORKERS", "2")], &[]).contains("with 2 workers,"));
-    assert!(start(&[("TOPICHUB_WORKERS", "2")], &["--workers", "3"]).contains("with 3 workers,"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod admission;
 mod bench;
 mod broken_server;
 mod cli;
+mod config;
 mod doors;
 mod examples;
 mod fairness;
