@@ -16,7 +16,7 @@ use topichub_protocol::reply::{HistoryPage, Presence, Published, Reply};
 use topichub_protocol::topic::{Filter, Topic, TopicError};
 use uuid::Uuid;
 
-use crate::actors::fan_out::{Drain, FanOut, OpenStream};
+use crate::actors::fan_out::{Drain, FanOut, OpenStream, Reload};
 use crate::actors::rates::PublishRates;
 use crate::actors::registry::{Ask, JoinWorker, Registry};
 use crate::actors::roster::Users;
@@ -396,6 +396,14 @@ impl Hub {
     /// [`Settings::history_bytes_max`].
     pub fn history_bytes(&self) -> usize {
         self.inner.census.history_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes other rules for topics from these settings, also for topics that exist and for subscriptions that begin
+    /// from now on; and `history_bytes_max`, `dedup_window`, `topic_linger` and `unused_topics_max`. All else stays as
+    /// the hub was started. Everything published from now on meets the new rules.
+    pub fn reload(&self, settings: Settings) {
+        let rules = Arc::new(Rules::new(settings.topics.clone()));
+        self.inner.registry.do_send(Reload { settings: Arc::new(settings), rules });
     }
 
     /// Tells every client to come back (4201) and closes its connection.

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use super::orders::{Listed, Order, Target};
 use super::worker::Worker;
 use crate::hub::input::{Delivery, Input, SessionRef, SubscriberKey, Subscribing, Wanted};
 use crate::hub::pulse::Beat;
+use crate::rules::Rules;
+use crate::settings::Settings;
 use crate::subscription::{self, Subscription};
 use crate::transport::link::Flow;
 
@@ -53,6 +56,14 @@ pub(crate) struct OpenStream {
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct Drain;
+
+/// Other rules for topics hold from now on, and other limits of their history.
+#[derive(Clone, actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Reload {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) rules: Arc<Rules>,
+}
 
 impl FanOut {
     pub(crate) fn new(worker: Rc<Worker>) -> Self {
@@ -116,6 +127,17 @@ impl Handler<OpenStream> for FanOut {
         let subscribing = Subscribing { session, id, wanted, options, member, permit: None };
         self.worker.tell_registry(vec![Input::Subscribe(Box::new(subscribing))]);
         let _ = open.opened.send(subscription);
+    }
+}
+
+impl Handler<Reload> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, Reload { rules, .. }: Reload, _: &mut Self::Context) {
+        let mut house = self.worker.house.borrow_mut();
+        house.rules = rules;
+        house.anonymous = self.worker.authority.anonymous();
+        house.believes_names = self.worker.authority.believes_names();
     }
 }
 

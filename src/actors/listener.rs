@@ -56,7 +56,7 @@ impl Listener {
 
     /// Who this is; `None` as long as it has not said so and must.
     pub(super) fn who(&self, worker: &Worker) -> Option<Arc<Identity>> {
-        self.core.who(&worker.house).cloned()
+        self.core.who(&worker.house.borrow()).cloned()
     }
 
     /// Takes one command: what it is for the registry goes into `inputs`, what is answered into `out`.
@@ -77,13 +77,14 @@ impl Listener {
         if self.rates.is_none() && worker.has_rates {
             self.rates = Rates::new(&worker.settings);
         }
+        let house = worker.house.borrow();
         let mut outcome = match self.rates.as_ref().map_or(Pace::Fine, |rates| rates.check(bytes.len())) {
-            Pace::Fine => self.core.handle(bytes, &worker.house),
+            Pace::Fine => self.core.handle(bytes, &house),
             Pace::TooFast(error) => self.core.refuse(bytes, error),
             Pace::Flood => return link.close(CloseCode::RateLimited, "too much in too short a time"),
         };
         if let Outcome::Forward(Input::Publish(_) | Input::Request { .. }) = outcome
-            && let Err(error) = worker.publish_rates.check(|| self.core.user(&worker.house))
+            && let Err(error) = worker.publish_rates.check(|| self.core.user(&house))
         {
             outcome = self.core.refuse(bytes, error);
         }

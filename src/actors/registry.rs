@@ -12,7 +12,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
 use topichub_protocol::reply::Reply;
 
-use super::fan_out::{Deliveries, Drain, FanOut};
+use super::fan_out::{Deliveries, Drain, FanOut, Reload};
 use super::orders::{Order, Purge, Survey};
 use super::worker::Census;
 use crate::clock::Clock;
@@ -36,6 +36,8 @@ pub(crate) struct Registry {
     effects: Vec<Effect>,
     /// When the core is to be told that time has passed.
     alarm: Option<Duration>,
+    /// What has been changed last since the hub began: workers that begin later hear of it too.
+    reloaded: Option<Reload>,
 }
 
 struct ToWorker {
@@ -75,6 +77,7 @@ impl Registry {
             next_ticket: 0,
             effects: Vec::new(),
             alarm: None,
+            reloaded: None,
         }
     }
 
@@ -175,6 +178,9 @@ impl Handler<JoinWorker> for Registry {
     type Result = ();
 
     fn handle(&mut self, JoinWorker { worker, fan_out }: JoinWorker, _: &mut Self::Context) {
+        if let Some(reload) = &self.reloaded {
+            fan_out.do_send(reload.clone());
+        }
         self.workers.insert(worker, ToWorker { fan_out, batch: Vec::new() });
         self.take(Input::WorkerJoined { worker });
     }
@@ -217,6 +223,18 @@ impl Handler<Order> for Registry {
             worker.send();
             worker.fan_out.do_send(order.clone());
         }
+    }
+}
+
+impl Handler<Reload> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, reload: Reload, _: &mut Self::Context) {
+        self.core.reload(&reload.settings, self.clock.now());
+        for worker in self.workers.values_mut() {
+            worker.fan_out.do_send(reload.clone());
+        }
+        self.reloaded = Some(reload);
     }
 }
 

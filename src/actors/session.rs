@@ -75,7 +75,7 @@ impl Session {
     fn welcome(&self) {
         let settings = &self.worker.settings;
         let welcome = Push::Welcome(Welcome {
-            session: Uuid::from_u128(self.worker.house.seats.id(self.seat())).to_string(),
+            session: Uuid::from_u128(self.worker.house.borrow().seats.id(self.seat())).to_string(),
             server: SERVER.to_owned(),
             protocol: topichub_protocol::push::PROTOCOL_VERSION,
             ping: settings.ping_interval,

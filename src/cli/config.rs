@@ -41,6 +41,8 @@ pub(crate) struct Config {
     /// What is remembered of which topics, and what happens to their slow readers: as many of these tables as you like, and
     /// for each topic the first with a pattern that matches counts. All others have the defaults, which are shown here.
     pub(crate) topics: Vec<TopicRule>,
+    /// TLS on the port: https:// and wss:// in place of http:// and ws://. The files are PEM, and are read again when they
+    /// change; if what is in them then cannot be used, the log says so and the old certificate stays.
     pub(crate) tls: Option<TlsSettings>,
 }
 
@@ -48,7 +50,8 @@ pub(crate) struct Config {
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Server {
-    /// Address and port. 127.0.0.1 is for this machine alone, 0.0.0.0 for all others too. Port 0 is any free one.
+    /// Address and port. 127.0.0.1 is for this machine alone, 0.0.0.0 for all others too. Port 0 is any free one. Or
+    /// a unix socket, for the owner and the group of the server: "unix:/run/topichub.sock".
     pub(crate) listen: String,
     /// Threads that serve connections. Left out: one for each core.
     #[schemars(example = 4)]

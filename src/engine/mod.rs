@@ -16,6 +16,7 @@ use topichub_protocol::topic::{Pattern, Topic};
 use crate::hub::input::{Asker, Publication, SessionRef};
 use crate::hub::permit::Permit;
 use crate::hub::published::Published;
+use crate::settings::Settings;
 
 /// What has become of a publication.
 #[derive(Debug)]
@@ -130,6 +131,9 @@ pub(crate) trait Engine: Send {
 
     /// Who is on a topic; by name if they are no more than `named_max`. Does not create the topic.
     fn presence(&self, topic: &Topic, named_max: usize) -> Presence;
+
+    /// Other rules, and other limits of history, hold from now on: for topics that exist as well.
+    fn reload(&mut self, settings: &Settings, now: Duration);
 
     /// Time has passed.
     fn tick(&mut self, now: Duration);

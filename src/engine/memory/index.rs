@@ -89,6 +89,10 @@ impl Topics {
         self.entries.len()
     }
 
+    pub(super) fn keys(&self) -> Vec<TopicKey> {
+        self.entries.keys().collect()
+    }
+
     pub(super) fn find(&self, topic: &Topic) -> Option<TopicKey> {
         self.by_name.get(topic).copied()
     }

@@ -119,6 +119,15 @@ impl Log {
         }
     }
 
+    /// Keeps to another rule from now on.
+    pub(super) fn obey(&mut self, rule: HistoryRule, now: Duration) {
+        self.rule = rule;
+        self.let_age(now);
+        while self.messages.len() > rule.messages || self.payload_bytes > rule.bytes {
+            self.pop();
+        }
+    }
+
     /// Gives back what a queue takes that was much longer once.
     pub(super) fn shrink(&mut self) {
         let len = self.messages.len();

@@ -30,6 +30,7 @@ use super::{Appended, Change, Engine, Extent, PageLimits};
 use crate::hub::input::{Publication, PublicationOptions, SessionRef};
 use crate::hub::published::{Published, RetainedBytes};
 use crate::rules::Rules;
+use crate::settings::Settings;
 
 /// What is set for topics in memory.
 #[derive(Clone, Debug)]
@@ -279,6 +280,26 @@ impl Engine for MemoryEngine {
         }
     }
 
+    fn reload(&mut self, settings: &Settings, now: Duration) {
+        self.settings = MemorySettings {
+            rules: Rules::new(settings.topics.clone()),
+            linger: settings.topic_linger,
+            unused_topics_max: settings.unused_topics_max,
+            history_bytes_max: settings.history_bytes_max,
+            dedup_window: settings.dedup_window,
+            ..self.settings
+        };
+        // What stands there may be too late now.
+        (self.aging, self.lingering) = Default::default();
+        for key in self.topics.keys() {
+            let entry = &mut self.topics[key];
+            (entry.is_aging, entry.is_lingering) = (false, false);
+            entry.log.obey(self.settings.rules.history(&entry.topic), now);
+            self.settle(key);
+        }
+        self.keep_limits();
+    }
+
     fn tick(&mut self, now: Duration) {
         self.let_all_age(now);
         self.forget_names(Some(now));
@@ -321,6 +342,10 @@ mod tests {
 
     conformance!(memory);
 
+    fn rules_of(pattern: &str, history: HistoryRule) -> Rules {
+        Rules::new(vec![TopicRule::new(pattern).unwrap().with_history(history)])
+    }
+
     fn publication(name: &str, options: PublicationOptions) -> Publication {
         Publication {
             topic: Topic::parse(name).unwrap(),
@@ -330,6 +355,34 @@ mod tests {
             subscribers: 0,
             permit: None,
         }
+    }
+
+    #[test]
+    fn topics_that_exist_keep_to_rules_that_come_later() {
+        let mut engine = memory(Setup { rules: rules_of("a", HistoryRule::last(3)), ..Setup::default() });
+        let (minute, mut appended) = (Duration::from_secs(60), Vec::new());
+        let topic = Topic::parse("a").unwrap();
+        let mut publish = |engine: &mut dyn Engine, now| {
+            engine.append(publication("a", PublicationOptions::default()), now, &mut appended);
+        };
+        for _ in 0..3 {
+            publish(&mut *engine, Duration::ZERO);
+        }
+        let reload = |engine: &mut dyn Engine, history, now| {
+            let topics = vec![TopicRule::new("a").unwrap().with_history(history)];
+            engine.reload(&Settings { topics, topic_linger: 10 * minute, ..Settings::default() }, now);
+            engine.extent(&topic, now).oldest
+        };
+        assert_eq!(engine.extent(&topic, Duration::ZERO).oldest, 1);
+        assert_eq!(reload(&mut *engine, HistoryRule::last(2), minute), 2);
+        let before = engine.history_bytes();
+        assert_eq!(reload(&mut *engine, HistoryRule::last(2).for_age(2 * minute), minute), 2);
+        engine.tick(2 * minute);
+        assert!(engine.history_bytes() < before, "a shorter age is noticed in time");
+        assert_eq!(reload(&mut *engine, HistoryRule::last(0), 2 * minute), 4);
+        assert_eq!(reload(&mut *engine, HistoryRule::last(5), 2 * minute), 4);
+        publish(&mut *engine, 2 * minute);
+        assert_eq!(engine.extent(&topic, 2 * minute).oldest, 4, "the epoch and its offsets go on");
     }
 
     #[test]

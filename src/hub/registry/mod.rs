@@ -24,6 +24,7 @@ use super::input::{Asker, Delivery, Effect, Input, SessionRef, WorkerId};
 use super::pattern_index::PatternIndex;
 use super::requests::Requests;
 use crate::engine::{Appended, Engine};
+use crate::settings::Settings;
 
 /// What can be set about a registry.
 #[derive(Clone, Copy, Debug)]
@@ -166,6 +167,11 @@ impl Registry {
             let delivery = Delivery::Presence { topic: topic.clone(), push: Arc::clone(&push) };
             Effect::Deliver { worker, delivery }
         }));
+    }
+
+    /// Other rules and limits of history hold from now on.
+    pub(crate) fn reload(&mut self, settings: &Settings, now: Duration) {
+        self.engine.reload(settings, now);
     }
 
     /// How much memory topics and their messages of the past take, in bytes.

@@ -19,14 +19,18 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The files of TLS, all of them PEM. They are read again when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "cli", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TlsSettings {
     /// The server's certificate, followed by those that lead from it to an authority that clients know.
+    #[cfg_attr(feature = "cli", schemars(example = "/etc/topichub/certificate.pem"))]
     pub certificate: PathBuf,
     /// The private key that belongs to the certificate.
+    #[cfg_attr(feature = "cli", schemars(example = "/etc/topichub/key.pem"))]
     pub key: PathBuf,
     /// The authorities whose clients may connect. If it is set, every client needs a certificate of one of them.
+    #[cfg_attr(feature = "cli", schemars(example = "/etc/topichub/clients.pem"))]
     pub client_ca: Option<PathBuf>,
 }
 
