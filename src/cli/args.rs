@@ -8,7 +8,7 @@ use topichub::{Filter, Topic};
 
 use super::bench::args::{BENCH_HELP, BenchArgs};
 use super::listen;
-use super::logging;
+use super::logging::{self, Format};
 use super::options::{Delivery, Label};
 use super::server_url::ServerUrl;
 
@@ -35,7 +35,8 @@ Examples:
       On any free port; the first lines of the log say which
 
 WebSockets are at /ws, the HTTP API at /topics/TOPIC and /publish, sample pages at /.
-SIGTERM and Ctrl-C tell every client to come back, and stop.
+SIGTERM and Ctrl-C tell every client to come back, and stop. SIGHUP reads the configuration again:
+rules for topics, limits of history and the log's level change while the server runs.
 
 Exit codes: 0 stopped as asked, 1 could not start (port taken, bad file), 2 wrong usage.";
 
@@ -156,6 +157,9 @@ pub(crate) struct ServeArgs {
     /// info,topichub=debug [default: RUST_LOG, or info] [env: TOPICHUB_LOG]
     #[arg(long, value_name = "FILTER", value_parser = logging::parse_filter)]
     pub(crate) log: Option<String>,
+    /// How the log looks: plain, or json for an object a line [default: plain] [env: TOPICHUB_LOG_FORMAT]
+    #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
+    pub(crate) log_format: Option<Format>,
     /// Publish sample data: this machine's load, a clock, recorded prices and matches
     #[arg(long, env = "TOPICHUB_DEMO", hide_env_values = true)]
     pub(crate) demo: bool,

@@ -10,7 +10,8 @@ use topichub::{HistoryRule, Settings, TlsSettings, TopicRule};
 use super::config_error::Step::{Entry, Key};
 use super::config_error::{Mistake, Step};
 use super::config_sources::Merged;
-use super::{listen, logging};
+use super::listen;
+use super::logging::{self, Format};
 
 /// The largest limit in bytes or in number.
 const LIMIT_MAX: usize = 1 << 30;
@@ -64,6 +65,8 @@ pub(crate) struct Server {
 pub(crate) struct Log {
     /// error, warn, info, debug or trace; also by module: "info,topichub=debug".
     pub(crate) level: String,
+    /// "plain" lines, or an object of JSON for each ("json"): ts, level, target, message.
+    pub(crate) format: Format,
 }
 
 impl Default for Server {
@@ -74,7 +77,7 @@ impl Default for Server {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned() }
+        Self { level: "info".to_owned(), format: Format::Plain }
     }
 }
 

@@ -113,6 +113,15 @@ pub(crate) fn changed(merged: &Merged<'_>, table: &str) -> Vec<String> {
     text.lines().filter(|line| line.contains(" # from ")).map(str::to_owned).collect()
 }
 
+/// Every key that has a value, and the value, to be compared and not to be shown.
+pub(crate) fn in_force(merged: &Merged<'_>) -> Vec<(String, String)> {
+    let values = config_keys::values().into_iter().filter_map(|(way, key)| {
+        let said = merged.value(&steps(&way)).and_then(|said| plain(said.get_ref()));
+        said.or_else(|| key.default.clone()).map(|value| (way.join("."), value.to_string()))
+    });
+    values.collect()
+}
+
 fn tables_in_force(text: &mut String, merged: &Merged<'_>, way: &[&str], keys: &[Key]) {
     for key in keys {
         let way = [way, &[key.name.as_str()]].concat();

@@ -16,8 +16,10 @@ mod listen;
 mod logging;
 mod options;
 mod publish;
+mod reload;
 mod serve;
 mod server_url;
+mod service;
 mod subscribe;
 
 use std::error::Error;

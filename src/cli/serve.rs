@@ -1,17 +1,21 @@
 //! `topichub serve`: settings from file, environment and flags, then the server until a signal, and an orderly end.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use topichub::protocol::topic::TopicError;
 use topichub::{Hub, Settings, Tls, TlsSettings};
 
 use super::args::ServeArgs;
-use super::config_error::ConfigError;
+use super::config::Config;
+use super::config_error::{ConfigError, Mistake};
+use super::config_print::in_force;
 use super::config_sources::{Flag, Layers};
 use super::listen::{ListenError, listen};
-use super::{Exit, Failure, logging};
+use super::reload::Reload;
+use super::{Exit, Failure, logging, service};
 use crate::demo::{self, Pace};
 use crate::pages;
 
@@ -28,6 +32,7 @@ struct Plan {
     limits: Settings,
     demo: Option<Pace>,
     tls: Option<TlsSettings>,
+    reload: Reload,
 }
 
 /// The server could not start or go on.
@@ -38,7 +43,7 @@ enum ServeError {
     #[error(transparent)]
     Hub(#[from] topichub::StartError),
     #[error(transparent)]
-    Demo(#[from] topichub::protocol::topic::TopicError),
+    Demo(#[from] TopicError),
     #[error(transparent)]
     Tls(#[from] topichub::TlsError),
     #[error("cannot serve")]
@@ -61,29 +66,36 @@ impl From<ServeError> for Failure {
 pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let layers = layers(&args);
     let sources = layers.read().map_err(ConfigError::into_failure)?;
-    let config = sources
-        .merge()
-        .and_then(|merged| merged.config())
-        .map_err(|mistake| ConfigError::from(mistake).into_failure())?;
-    logging::start(&config.log.level);
+    let sound = || {
+        let merged = sources.merge()?;
+        Ok((merged.config()?, in_force(&merged)))
+    };
+    let (config, in_force) =
+        sound().map_err(|mistake: Box<Mistake>| ConfigError::from(mistake).into_failure())?;
+    logging::start(&config.log.level, config.log.format);
     for warning in sources.warnings.iter().chain(&config.doubts()) {
         log::warn!("{warning}");
     }
-    let demo = args.demo.then_some(Pace(args.demo_pace));
-    let mut limits = config.limits;
-    limits.topics = config.topics;
-    if demo.is_some() {
-        // Behind those of the file, so that these win.
-        limits.topics.extend(demo::rules().map_err(ServeError::from)?);
-    }
     let plan = Plan {
-        listen: config.server.listen,
+        listen: config.server.listen.clone(),
         workers: config.server.workers.unwrap_or_else(cores),
-        limits,
-        demo,
-        tls: config.tls,
+        tls: config.tls.clone(),
+        limits: settings(config, args.demo).map_err(ServeError::from)?,
+        demo: args.demo.then_some(Pace(args.demo_pace)),
+        reload: Reload { layers, in_force, demo: args.demo, tls: None },
     };
     Ok(actix_rt::System::new().block_on(serve(plan))?)
+}
+
+/// What the hub is told of a configuration.
+pub(super) fn settings(config: Config, demo: bool) -> Result<Settings, TopicError> {
+    let mut settings = config.limits;
+    settings.topics = config.topics;
+    if demo {
+        // Behind those of the file, so that these win.
+        settings.topics.extend(demo::rules()?);
+    }
+    Ok(settings)
 }
 
 /// File, environment and flags.
@@ -93,6 +105,11 @@ fn layers(args: &ServeArgs) -> Layers {
         flag("--listen", ["server", "listen"], args.listen.clone()),
         flag("--workers", ["server", "workers"], args.workers.map(|workers| workers.to_string())),
         flag("--log", ["log", "level"], args.log.clone()),
+        flag(
+            "--log-format",
+            ["log", "format"],
+            args.log_format.map(|format| format!("{format:?}").to_lowercase()),
+        ),
     ];
     let mut layers = Layers::of_process(args.config.as_deref());
     layers.flags.extend(flags.into_iter().flatten());
@@ -121,6 +138,8 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     let server = topichub::serve(hub.clone(), vec![listener], plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
+    reload_at_hangup(Reload { tls, ..plan.reload }, &hub)?;
+    actix_rt::spawn(service::keep_alive(hub.clone()));
 
     let workers = if plan.workers == 1 { "worker" } else { "workers" };
     let demo = if plan.demo.is_some() { "on" } else { "off" };
@@ -132,10 +151,12 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     if let Some(pace) = plan.demo {
         demo::start(&hub, pace);
     }
+    service::ready();
 
     tokio::select! {
         signal = stop_signal() => {
             log::info!("{} received: the server stops", signal?);
+            service::stopping();
             stop(&hub, &handle).await;
             (&mut server).await.map_err(io::Error::other)??;
             log::info!("the server has stopped");
@@ -163,6 +184,25 @@ async fn stop(hub: &Hub, server: &ServerHandle) {
         log::warn!("sessions that did not answer within {1} s: {0}", hub.sessions(), GOODBYE_MAX.as_secs());
     }
     server.stop(true).await;
+}
+
+/// Sees to SIGHUP. On a terminal and without a file it means that the terminal is gone, and ends the server as it would
+/// any program.
+#[cfg(unix)]
+fn reload_at_hangup(reload: Reload, hub: &Hub) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    if reload.layers.file.is_some() || !io::stderr().is_terminal() {
+        let hangups = signal(SignalKind::hangup())?;
+        actix_rt::spawn(reload.run(hub.clone(), hangups));
+    }
+    Ok(())
+}
+
+/// There is no SIGHUP here.
+#[cfg(not(unix))]
+fn reload_at_hangup(_: Reload, _: &Hub) -> io::Result<()> {
+    Ok(())
 }
 
 /// Waits for the signal to stop, and names it.

@@ -38,7 +38,7 @@ impl Run {
         Self { child, input, output, errors }
     }
 
-    fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         self.input.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
     }
 
@@ -59,7 +59,11 @@ impl Run {
     }
 
     pub(crate) fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
@@ -163,7 +167,7 @@ impl Server {
         run
     }
 
-    fn publish(&self, arguments: &[&str]) -> Run {
+    pub(crate) fn publish(&self, arguments: &[&str]) -> Run {
         Run::start(&[&["publish", &self.url()], arguments].concat())
     }
 
@@ -282,7 +286,7 @@ fn server_that_remembers(name: &str) -> Server {
 }
 
 /// The offsets in lines of output.
-fn offsets(lines: &[String]) -> Vec<u64> {
+pub(crate) fn offsets(lines: &[String]) -> Vec<u64> {
     let offset =
         |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["offset"].as_u64().unwrap();
     lines.iter().map(offset).collect()

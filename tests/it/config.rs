@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::{Ended, Run, Server, directory, snapshot, topichub};
+use crate::cli::{Ended, Run, Server, directory, offsets, snapshot, topichub};
 
 /// What the command says in a directory, with these variables.
 fn run_in(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Ended {
@@ -145,4 +145,93 @@ fn what_counts_is_shown_with_where_it_comes_from() {
     let variables = [("TOPICHUB_LOG", "debug"), ("TOPICHUB_LIMITS_DEFLATE", "true"), ("RUST_LOG", "warn")];
     let ended = run_in(&directory, &["config", "--config", "topichub.toml"], &variables);
     snapshot("config_effective", &ended.told());
+}
+
+/// Publishes three messages to `orders` and returns the offsets of as many as the topic remembers.
+fn remembered(server: &Server, count: &str) -> Vec<u64> {
+    let mut publisher = server.publish(&["orders"]);
+    publisher.write("1\n2\n3\n");
+    assert_eq!(publisher.end().code, 0);
+    offsets(&server.subscribe(&["orders", "--last", "10", "--count", count]).end().output)
+}
+
+#[test]
+fn at_a_sighup_what_can_change_does_and_a_mistake_changes_nothing() {
+    let file = directory("reload").join("topichub.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    let rule = |messages| format!("[[topics]]\npattern = \"orders\"\nhistory.messages = {messages}\n");
+    write(&rule(1));
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let again = |text: &str, told: &str| {
+        write(text);
+        server.run.signal("HUP");
+        server.run.error_with("SIGHUP received");
+        server.run.error_with(told)
+    };
+    let watching = server.subscribe(&["orders", "--count", "9"]);
+    assert_eq!(remembered(&server, "1"), [3]);
+
+    again(&rule(2), "changed: topics");
+    assert_eq!(remembered(&server, "2"), [5, 6]);
+
+    again("[[topics]]\npattern = 5\n", "the configuration stays as it was");
+    server.run.error_with("invalid type: integer `5`");
+    server.run.error_with("topichub.toml:2:11]");
+    server.run.error_with("expected text in quotes");
+    assert_eq!(remembered(&server, "2"), [8, 9]);
+    assert_eq!(offsets(&watching.end().output), (1..=9).collect::<Vec<_>>(), "nobody is disconnected");
+
+    // The listener given by flag wins over the file before and after.
+    let waits =
+        "[limits]\nping_interval = \"1m\"\nhistory_bytes_max = 1000000\n[server]\nlisten = \"0.0.0.0:1\"\n";
+    let line = again(&format!("{waits}{}", rule(2)), "changed");
+    assert!(line.ends_with("changed: limits.history_bytes_max"), "{line}");
+    let line = server.run.error_with("only after a restart");
+    assert!(line.ends_with("restart: limits.ping_interval"), "{line}");
+    again(&format!("{waits}{}", rule(2)), "nothing has changed");
+}
+
+#[test]
+fn the_level_of_the_log_changes_live() {
+    let file = directory("reload_level").join("topichub.toml");
+    let write = |level: &str| std::fs::write(&file, format!("log.level = \"{level}\"\n")).unwrap();
+    write("info");
+    let server = Server::start(&["--config", file.to_str().unwrap()]);
+    let again = |level: &str| {
+        write(level);
+        server.run.signal("HUP");
+    };
+    again("info,topichub=error");
+    server.run.error_with("SIGHUP received");
+    again("loud");
+    // What changed to `error`, and this SIGHUP, have not been told.
+    let line = server.run.error_with("");
+    assert!(line.contains("ERROR") && line.contains("the configuration stays as it was"), "{line}");
+    server.run.error_with("impossible value for `level`");
+    again("info");
+    server.run.error_with("changed: log.level");
+}
+
+#[test]
+fn log_lines_can_be_json() {
+    let file = directory("json_log").join("topichub.toml");
+    std::fs::write(&file, "log.format = \"plain\"\n").unwrap();
+    let mut command = topichub(&["serve", "--listen", "127.0.0.1:0", "--config", file.to_str().unwrap()]);
+    command.env("TOPICHUB_LOG_FORMAT", "json");
+    let server = Server::of(command);
+    server.run.signal("HUP");
+    server.run.error_with("nothing has changed");
+    server.run.terminate();
+    let lines = server.run.end().errors;
+    assert!(lines.len() >= 3, "{lines:?}");
+    for line in lines.iter().chain([&server.started]) {
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();
+        assert_eq!(fields.keys().collect::<Vec<_>>(), ["ts", "level", "target", "message"], "{line}");
+        let text = |key: &str| fields[key].as_str().unwrap();
+        assert!(humantime::parse_rfc3339(text("ts")).is_ok() && text("ts").len() == 24, "{line}");
+        assert!(
+            ["INFO", "WARN"].contains(&text("level")) && text("target").starts_with("topichub"),
+            "{line}"
+        );
+    }
 }

@@ -19,6 +19,7 @@ mod permissions;
 mod purity;
 mod rates;
 mod raw_http;
+mod service;
 mod slow_readers;
 mod support;
 mod tls;

@@ -1,0 +1,100 @@
+//! SIGHUP: the configuration is read again, and what can change while the server runs does. A mistake changes nothing.
+
+use super::config::Config;
+use super::config_error::ConfigError;
+use super::config_print::in_force;
+use super::config_sources::Layers;
+use super::{logging, serve, service};
+use topichub::{Hub, Tls};
+
+/// The keys and tables that [`Reload::apply`] puts into force. All others wait for a restart.
+const LIVE: [&str; 6] = [
+    "log.level",
+    "topics",
+    "limits.history_bytes_max",
+    "limits.dedup_window",
+    "limits.topic_linger",
+    "limits.unused_topics_max",
+];
+
+/// What it takes to read the configuration again.
+pub(super) struct Reload {
+    pub(super) layers: Layers,
+    /// All keys and their values when they were read last.
+    pub(super) in_force: Vec<(String, String)>,
+    /// Whether the rules of the demo stand behind those of the file.
+    pub(super) demo: bool,
+    /// The certificates, if there are any.
+    pub(super) tls: Option<Tls>,
+}
+
+impl Reload {
+    /// Reads it again at each SIGHUP, for as long as the server runs.
+    #[cfg(unix)]
+    pub(super) async fn run(mut self, hub: Hub, mut hangups: tokio::signal::unix::Signal) {
+        while hangups.recv().await.is_some() {
+            service::reloading();
+            log::info!("SIGHUP received: the configuration is read again");
+            self.again(&hub);
+            service::ready();
+        }
+    }
+
+    fn again(&mut self, hub: &Hub) {
+        match self.read() {
+            Ok((config, now)) => {
+                let changed = changed(&self.in_force, &now);
+                self.in_force = now;
+                self.apply(config, hub);
+                tell(&changed);
+            }
+            Err(error) => {
+                let told = error.into_failure().text;
+                log::error!("the configuration stays as it was:\n{}", told.trim_end());
+            }
+        }
+    }
+
+    fn read(&self) -> Result<(Config, Vec<(String, String)>), ConfigError> {
+        let sources = self.layers.read()?;
+        let merged = sources.merge()?;
+        Ok((merged.config()?, in_force(&merged)))
+    }
+
+    /// Everything that changes live has its place here, and its keys in [`LIVE`].
+    fn apply(&self, config: Config, hub: &Hub) {
+        logging::change(&config.log.level);
+        if let Some(Err(error)) = self.tls.as_ref().map(Tls::reload) {
+            log::error!("the certificates stay as they were: {error}");
+        }
+        match serve::settings(config, self.demo) {
+            Ok(settings) => hub.reload(settings),
+            Err(error) => log::error!("the rules for topics stay as they were: {error}"),
+        }
+    }
+}
+
+/// The keys whose values are others now.
+fn changed(before: &[(String, String)], now: &[(String, String)]) -> Vec<String> {
+    let differs = |entry: &&(String, String)| !before.contains(entry);
+    let gone = before.iter().filter(|(key, _)| !now.iter().any(|(other, _)| other == key));
+    now.iter().filter(differs).chain(gone).map(|(key, _)| key.clone()).collect()
+}
+
+fn tell(changed: &[String]) {
+    let is_live = |key: &&String| {
+        LIVE.iter()
+            .any(|live| key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    };
+    let (live, waiting): (Vec<_>, Vec<_>) = changed.iter().partition(is_live);
+    let list = |keys: Vec<&String>| keys.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    if changed.is_empty() {
+        log::info!("nothing has changed");
+    }
+    if !live.is_empty() {
+        log::info!("changed: {}", list(live));
+    }
+    if !waiting.is_empty() {
+        log::warn!("changed, but in force only after a restart: {}", list(waiting));
+    }
+}
