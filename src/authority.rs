@@ -5,7 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use topichub_protocol::command::CommandError;
+use topichub_protocol::topic::Filter;
 
+use crate::hub::explanation::Explanation;
+use crate::hub::grants::{Action, Grants};
 use crate::hub::identity::Identity;
 
 /// What comes of a credential: `unauthorized` if it proves nothing, `unavailable` if that cannot be found out now.
@@ -40,6 +43,18 @@ pub trait Authority: Send + Sync + 'static {
     fn revoke(&self, token_id: &str) {
         let _ = token_id;
     }
+
+    /// Who somebody with this name and these roles would be. Of an authority that knows no roles, who shows nothing.
+    fn presumed(&self, user: Option<&str>, roles: &[&str]) -> Identity {
+        let _ = roles;
+        let anonymous = self.anonymous().map(|identity| Identity::clone(&identity));
+        Identity { user: user.map(Into::into), ..anonymous.unwrap_or_default() }
+    }
+
+    /// Why somebody may or may not do something.
+    fn explain(&self, identity: &Identity, action: Action, filter: &Filter) -> Explanation {
+        Explanation::of(identity, action, filter)
+    }
 }
 
 /// Anybody may do everything on all topics but the server's own, and is who they say they are.
@@ -50,6 +65,11 @@ impl Open {
     /// For programs that ask nobody who they are.
     pub fn new() -> Self {
         Self(Arc::new(Identity::open()))
+    }
+
+    /// Anybody may do everything there is, on the server's own topics and to the server itself: for development.
+    pub fn to_everything() -> Self {
+        Self(Arc::new(Identity { grants: Grants::everything(), ..Identity::open() }))
     }
 }
 

@@ -20,8 +20,12 @@ impl Clock {
     }
 
     /// How long it is until a time since the beginning of 1970 in UTC; nothing if it is over.
-    #[allow(clippy::disallowed_methods)]
     pub(crate) fn left_until(self, time: Duration) -> Duration {
-        time.saturating_sub(SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default())
+        time.saturating_sub(since_1970())
     }
+}
+
+/// The time since the beginning of 1970 in UTC.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }

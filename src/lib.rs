@@ -3,6 +3,8 @@
 
 mod actors;
 mod administration;
+#[cfg(feature = "auth")]
+pub mod auth;
 mod authority;
 mod clock;
 mod embed;
@@ -18,6 +20,7 @@ mod transport;
 pub use administration::{SessionPage, SessionStatus};
 pub use authority::{Authority, Identified, Open};
 pub use embed::{AskError, Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
+pub use hub::explanation::{Considered, Explanation};
 pub use hub::grants::{Action, Grants};
 pub use hub::identity::Identity;
 pub use hub::registry::{TopicPage, TopicStatus};

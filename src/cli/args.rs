@@ -160,6 +160,10 @@ pub(crate) struct ServeArgs {
     /// How the log looks: plain, or json for an object a line [default: plain] [env: TOPICHUB_LOG_FORMAT]
     #[arg(long, value_name = "FORMAT", hide_possible_values = true)]
     pub(crate) log_format: Option<Format>,
+    /// Let anybody do everything, the server's own topics and its administration included, whatever [auth] says: for
+    /// development
+    #[arg(long, env = "TOPICHUB_OPEN", hide_env_values = true)]
+    pub(crate) open: bool,
     /// Publish sample data: this machine's load, a clock, recorded prices and matches
     #[arg(long, env = "TOPICHUB_DEMO", hide_env_values = true)]
     pub(crate) demo: bool,

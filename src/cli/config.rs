@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use topichub::auth::{AuthMistake, AuthSettings, Step as AuthStep};
 use topichub::{HistoryRule, Settings, TlsSettings, TopicRule};
 
 use super::config_error::Step::{Entry, Key};
@@ -39,6 +40,9 @@ pub(crate) struct Config {
     pub(crate) limits: Settings,
     /// What is logged, on standard error.
     pub(crate) log: Log,
+    /// Who may do what, and how they prove who they are. Without this table nobody is asked, and anybody may publish and
+    /// subscribe to everything but the server's own topics; with it nobody may do anything that is not allowed here.
+    pub(crate) auth: Option<AuthSettings>,
     /// What is remembered of which topics, and what happens to their slow readers: as many of these tables as you like, and
     /// for each topic the first with a pattern that matches counts. All others have the defaults, which are shown here.
     pub(crate) topics: Vec<TopicRule>,
@@ -88,6 +92,7 @@ impl Config {
             .or_else(|| self.impossible_number())
             .or_else(|| self.impossible_time())
             .or_else(|| self.impossible_rule())
+            .or_else(|| self.auth.as_ref()?.check().err().map(Impossible::in_auth))
     }
 
     /// What works, but is hardly meant.
@@ -97,10 +102,12 @@ impl Config {
         let is_local =
             host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         let mut doubts = Vec::new();
-        if !is_local {
+        if !is_local && self.tls.is_none() {
             doubts.push(format!(
                 "{listen} is for other machines too, without TLS: what goes over the network can be read on the way"
             ));
+        }
+        if !is_local && self.auth.is_none() {
             doubts.push(format!(
                 "whoever reaches {listen} may publish and subscribe: nobody is asked who they are"
             ));
@@ -273,11 +280,25 @@ impl Impossible {
         Self { places: places.iter().map(place).collect(), what, help }
     }
 
+    /// In the tables of `[auth]`: the value, or else the nearest table around it.
+    fn in_auth(AuthMistake { way, what, help, .. }: AuthMistake) -> Self {
+        let way: Vec<_> = way
+            .into_iter()
+            .map(|step| match step {
+                AuthStep::Key(key) => Key(key),
+                AuthStep::Entry(index) => Entry(index),
+            })
+            .collect();
+        Self { places: (1..=way.len()).rev().map(|len| way[..len].to_vec()).collect(), what, help }
+    }
+
     pub(super) fn into_mistake(self, merged: &Merged<'_>) -> Box<Mistake> {
-        let found = |way: &Vec<Step<'static>>| match (merged.value(way), way.last()) {
-            (Some(value), Some(Key(key))) => Some((*key, value.span())),
-            _ => None,
+        let named = |step: &Step<'static>| match step {
+            Key(key) => Some(*key),
+            Entry(_) => None,
         };
+        let found =
+            |way: &Vec<Step<'static>>| Some((way.iter().rev().find_map(named)?, merged.value(way)?.span()));
         let (message, place) = match self.places.iter().find_map(found) {
             Some((key, place)) => (format!("impossible value for `{key}`"), Some(place)),
             None => (self.what.to_owned(), None),

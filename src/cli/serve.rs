@@ -2,11 +2,13 @@
 
 use std::io::{self, IsTerminal};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use topichub::auth::{Auth, AuthSettings};
 use topichub::protocol::topic::TopicError;
-use topichub::{Hub, Settings, Tls, TlsSettings};
+use topichub::{Authority, Hub, Open, Settings, Tls, TlsSettings};
 
 use super::args::ServeArgs;
 use super::config::Config;
@@ -30,9 +32,35 @@ struct Plan {
     listen: String,
     workers: usize,
     limits: Settings,
+    doorkeeper: Doorkeeper,
     demo: Option<Pace>,
     tls: Option<TlsSettings>,
     reload: Reload,
+}
+
+/// Who decides who somebody is.
+enum Doorkeeper {
+    /// Nobody: all are guests.
+    None,
+    /// `--open`.
+    Open,
+    /// `[auth]`.
+    Auth(AuthSettings),
+}
+
+impl Doorkeeper {
+    fn hire(&self) -> Result<Arc<dyn Authority>, ServeError> {
+        Ok(match self {
+            Self::None => Arc::new(Open::new()),
+            Self::Open => {
+                log::warn!(
+                    "--open: ANYBODY who reaches this server may do EVERYTHING on it, administration included"
+                );
+                Arc::new(Open::to_everything())
+            }
+            Self::Auth(settings) => Arc::new(Auth::new(settings)?),
+        })
+    }
 }
 
 /// The server could not start or go on.
@@ -42,6 +70,8 @@ enum ServeError {
     Listen(#[from] ListenError),
     #[error(transparent)]
     Hub(#[from] topichub::StartError),
+    #[error(transparent)]
+    Auth(#[from] topichub::auth::AuthError),
     #[error(transparent)]
     Demo(#[from] TopicError),
     #[error(transparent)]
@@ -80,6 +110,11 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         listen: config.server.listen.clone(),
         workers: config.server.workers.unwrap_or_else(cores),
         tls: config.tls.clone(),
+        doorkeeper: match &config.auth {
+            _ if args.open => Doorkeeper::Open,
+            Some(settings) => Doorkeeper::Auth(settings.clone()),
+            None => Doorkeeper::None,
+        },
         limits: settings(config, args.demo).map_err(ServeError::from)?,
         demo: args.demo.then_some(Pace(args.demo_pace)),
         reload: Reload { layers, in_force, demo: args.demo, tls: None },
@@ -134,7 +169,7 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     if let Some(tls) = &tls {
         listener = listener.with_tls(tls.clone());
     }
-    let hub = Hub::start(limits)?;
+    let hub = Hub::start_with(limits, plan.doorkeeper.hire()?)?;
     let server = topichub::serve(hub.clone(), vec![listener], plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);

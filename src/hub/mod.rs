@@ -4,6 +4,7 @@
 pub(crate) mod attendance;
 pub(crate) mod backlog;
 pub(crate) mod catch_up;
+pub(crate) mod explanation;
 pub(crate) mod fan_out;
 pub(crate) mod grants;
 pub(crate) mod group;
