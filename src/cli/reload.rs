@@ -1,14 +1,18 @@
 //! SIGHUP: the configuration is read again, and what can change while the server runs does. A mistake changes nothing.
 
+use std::sync::Arc;
+
 use super::config::Config;
 use super::config_error::ConfigError;
 use super::config_print::in_force;
 use super::config_sources::Layers;
 use super::{logging, serve, service};
+use topichub::auth::Auth;
 use topichub::{Hub, Tls};
 
 /// The keys and tables that [`Reload::apply`] puts into force. All others wait for a restart.
-const LIVE: [&str; 6] = [
+const LIVE: [&str; 7] = [
+    "auth",
     "log.level",
     "topics",
     "limits.history_bytes_max",
@@ -26,6 +30,8 @@ pub(super) struct Reload {
     pub(super) demo: bool,
     /// The certificates, if there are any.
     pub(super) tls: Option<Tls>,
+    /// Keys, roles and API keys, if there are any.
+    pub(super) auth: Option<Arc<Auth>>,
 }
 
 impl Reload {
@@ -45,6 +51,9 @@ impl Reload {
             Ok((config, now)) => {
                 let changed = changed(&self.in_force, &now);
                 self.in_force = now;
+                if config.auth.is_some() != self.auth.is_some() {
+                    log::warn!("whether there is a table [auth] at all is in force only after a restart");
+                }
                 self.apply(config, hub);
                 tell(&changed);
             }
@@ -66,6 +75,11 @@ impl Reload {
         logging::change(&config.log.level);
         if let Some(Err(error)) = self.tls.as_ref().map(Tls::reload) {
             log::error!("the certificates stay as they were: {error}");
+        }
+        if let (Some(auth), Some(settings)) = (&self.auth, &config.auth)
+            && let Err(error) = auth.reload(settings)
+        {
+            log::error!("keys and roles stay as they were: {error}");
         }
         match serve::settings(config, self.demo) {
             Ok(settings) => hub.reload(settings),

@@ -45,20 +45,24 @@ enum Doorkeeper {
     /// `--open`.
     Open,
     /// `[auth]`.
-    Auth(AuthSettings),
+    Auth(Box<AuthSettings>),
 }
 
 impl Doorkeeper {
-    fn hire(&self) -> Result<Arc<dyn Authority>, ServeError> {
+    /// Who it is; the second is what SIGHUP can tell of other keys and roles.
+    fn hire(&self) -> Result<(Arc<dyn Authority>, Option<Arc<Auth>>), ServeError> {
         Ok(match self {
-            Self::None => Arc::new(Open::new()),
+            Self::None => (Arc::new(Open::new()), None),
             Self::Open => {
                 log::warn!(
                     "--open: ANYBODY who reaches this server may do EVERYTHING on it, administration included"
                 );
-                Arc::new(Open::to_everything())
+                (Arc::new(Open::to_everything()), None)
             }
-            Self::Auth(settings) => Arc::new(Auth::new(settings)?),
+            Self::Auth(settings) => {
+                let auth = Arc::new(Auth::new(settings)?);
+                (Arc::clone(&auth) as Arc<dyn Authority>, Some(auth))
+            }
         })
     }
 }
@@ -112,12 +116,12 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         tls: config.tls.clone(),
         doorkeeper: match &config.auth {
             _ if args.open => Doorkeeper::Open,
-            Some(settings) => Doorkeeper::Auth(settings.clone()),
+            Some(settings) => Doorkeeper::Auth(Box::new(settings.clone())),
             None => Doorkeeper::None,
         },
         limits: settings(config, args.demo).map_err(ServeError::from)?,
         demo: args.demo.then_some(Pace(args.demo_pace)),
-        reload: Reload { layers, in_force, demo: args.demo, tls: None },
+        reload: Reload { layers, in_force, demo: args.demo, tls: None, auth: None },
     };
     Ok(actix_rt::System::new().block_on(serve(plan))?)
 }
@@ -169,11 +173,12 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     if let Some(tls) = &tls {
         listener = listener.with_tls(tls.clone());
     }
-    let hub = Hub::start_with(limits, plan.doorkeeper.hire()?)?;
+    let (authority, auth) = plan.doorkeeper.hire()?;
+    let hub = Hub::start_with(limits, authority)?;
     let server = topichub::serve(hub.clone(), vec![listener], plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
-    reload_at_hangup(Reload { tls, ..plan.reload }, &hub)?;
+    reload_at_hangup(Reload { tls, auth, ..plan.reload }, &hub)?;
     actix_rt::spawn(service::keep_alive(hub.clone()));
 
     let workers = if plan.workers == 1 { "worker" } else { "workers" };
