@@ -19,6 +19,11 @@ impl Clock {
         self.began.elapsed()
     }
 
+    /// The time since the beginning of 1970 in UTC.
+    pub(crate) fn today(self) -> Duration {
+        since_1970()
+    }
+
     /// How long it is until a time since the beginning of 1970 in UTC; nothing if it is over.
     pub(crate) fn left_until(self, time: Duration) -> Duration {
         time.saturating_sub(since_1970())

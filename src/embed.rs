@@ -2,23 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, System};
 use actix_web::web;
 use serde::Serialize;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use topichub_protocol::command::{CommandError, History, PublishOptions, SubscribeOptions};
 use topichub_protocol::message::{Payload, PayloadError, Position};
 use topichub_protocol::reply::{HistoryPage, Presence, Published, Reply};
 use topichub_protocol::topic::{Filter, Topic, TopicError};
 use uuid::Uuid;
 
-use crate::actors::fan_out::{Drain, FanOut, OpenStream, Reload};
+use crate::actors::fan_out::{Cut, Drain, FanOut, OpenStream, Reload};
+use crate::actors::leaving::Chance;
 use crate::actors::rates::PublishRates;
-use crate::actors::registry::{Ask, JoinWorker, Registry};
+use crate::actors::registry::{Ask, JoinWorker, OwnTopics, Probe, Registry};
 use crate::actors::roster::Users;
 use crate::actors::worker::{Census, Worker};
 use crate::authority::{Authority, Open};
@@ -29,11 +32,19 @@ use crate::hub::permit::Permit;
 use crate::hub::registry::{Registry as RegistryCore, RegistrySettings};
 use crate::hub::seat::Seats;
 use crate::hub::session::{House, publication_options};
+use crate::metrics::board::Board;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 use crate::transport::admission::Admission;
+use crate::transport::problem::Problem;
 use crate::transport::{http, route};
+
+/// How long clients have to answer the server's close when it stops.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// When to try again at a server that is being drained, or the one in its place.
+const RETRY_SECONDS: u64 = 1;
 
 /// How many messages an in-process subscription holds for its reader.
 pub const SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
@@ -72,6 +83,17 @@ struct Inner {
     admission: Arc<Admission>,
     /// The bytes that callers outside of any session may have on their way.
     flight: Arc<Semaphore>,
+    /// Over which time everybody is sent away, once that has begun.
+    draining: watch::Sender<Option<Duration>>,
+}
+
+/// What has come of a [drain](Hub::drain).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// The sessions there were when it began.
+    pub sessions: usize,
+    /// Those that had not ended in time and were cut off.
+    pub cut: usize,
 }
 
 impl std::fmt::Debug for Inner {
@@ -174,7 +196,9 @@ impl Hub {
         let id = Uuid::new_v4();
         // 48 random bits: epochs of two runs of the program are different, and stay short.
         let first_epoch = (id.as_u64_pair().0 >> 16).max(1);
-        let rules = Arc::new(Rules::new(settings.topics.clone()));
+        let own = OwnTopics::new();
+        let rules = OwnTopics::rules().into_iter().chain(settings.topics.iter().cloned());
+        let rules = Arc::new(Rules::new(rules.collect()));
         let engine = MemoryEngine::new(MemorySettings {
             first_epoch,
             seed: Uuid::new_v4().as_u128(),
@@ -195,9 +219,11 @@ impl Hub {
             secret,
         };
         let census = Arc::<Census>::default();
-        let registry_census = Arc::clone(&census);
+        let admission = Admission::new(&settings, clock);
+        let (registry_census, registry_admission) = (Arc::clone(&census), Arc::clone(&admission));
         let registry = Registry::start_in_arbiter(&arbiter, move |_| {
-            Registry::new(RegistryCore::new(Box::new(engine), core_settings), clock, registry_census)
+            let core = RegistryCore::new(Box::new(engine), core_settings);
+            Registry::new(core, clock, registry_census, registry_admission, own)
         });
         let next_worker = Arc::new(AtomicU32::new(0));
         let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
@@ -224,7 +250,6 @@ impl Hub {
         registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
 
         let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
-        let admission = Admission::new(&settings, clock);
         let inner = Inner {
             id,
             admission,
@@ -239,6 +264,7 @@ impl Hub {
             next_worker,
             census,
             flight,
+            draining: watch::Sender::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -387,6 +413,13 @@ impl Hub {
         http::configure(self, app);
     }
 
+    /// Mounts what those who run the server look at, for a listener that nobody else reaches: `/healthz`, `/readyz` and
+    /// `/metrics`. On the listener of [`configure`](Self::configure) they are already, the metrics for those with the
+    /// admin grant where authentication is configured.
+    pub fn configure_operations(&self, app: &mut web::ServiceConfig) {
+        http::operations::configure(self, http::operations::Readers::Anybody, app);
+    }
+
     /// How many WebSocket connections are open or closing, over all threads.
     pub fn sessions(&self) -> usize {
         self.inner.census.sessions.load(Ordering::Relaxed)
@@ -406,9 +439,80 @@ impl Hub {
         self.inner.registry.do_send(Reload { settings: Arc::new(settings), rules });
     }
 
-    /// Tells every client to come back (4201) and closes its connection.
-    pub fn drain(&self) {
-        self.inner.registry.do_send(Drain);
+    /// What the threads have counted, as of the last second.
+    pub(crate) fn board(&self) -> &Board {
+        &self.inner.census.board
+    }
+
+    /// Whether clients are being sent away.
+    pub fn is_draining(&self) -> bool {
+        self.inner.draining.borrow().is_some()
+    }
+
+    /// Nobody who comes while the others are sent away is let in.
+    pub(crate) fn takes_newcomers(&self) -> Result<(), Problem> {
+        if self.is_draining() {
+            return Err(Problem::unavailable("the server is being drained".to_owned(), RETRY_SECONDS));
+        }
+        Ok(())
+    }
+
+    /// Returns when somebody who waits is to be sent away: while the hub is drained, at a moment of its own.
+    pub(crate) async fn sent_away(&self) {
+        let mut draining = self.inner.draining.subscribe();
+        let Ok(over) = draining.wait_for(Option::is_some).await.map(|over| over.unwrap_or_default()) else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep(over.mul_f64(Chance::new().share())).await;
+    }
+
+    /// Whether the registry takes what it is sent, within this time.
+    pub(crate) async fn is_responsive(&self, within: Duration) -> bool {
+        let asked = self.inner.registry.send(Probe);
+        matches!(tokio::time::timeout(within, asked).await, Ok(Ok(())))
+    }
+
+    /// Tells every client to come back (4201) and closes its connection, one after the other over this time, each at a
+    /// moment of its own. From the call on newcomers are refused. What this returns waits until all have gone; those
+    /// who have not answered two seconds after the time is over are cut off.
+    ///
+    /// ```no_run
+    /// # async fn stop(hub: topichub::Hub, server: actix_web::dev::ServerHandle) {
+    /// hub.drain(std::time::Duration::from_secs(30)).await;
+    /// server.stop(true).await;
+    /// # }
+    /// ```
+    pub fn drain(&self, over: Duration) -> impl Future<Output = Drained> + use<> {
+        let sessions = self.sessions();
+        let begins = self.inner.draining.send_if_modified(|draining| {
+            let begins = draining.is_none();
+            draining.get_or_insert(over);
+            begins
+        });
+        if begins {
+            self.inner.census.draining.store(true, Ordering::Relaxed);
+            self.inner.registry.do_send(Drain { over });
+        }
+        let hub = self.clone();
+        async move {
+            let cut = match tokio::time::timeout(over + GOODBYE_MAX, hub.all_gone()).await {
+                Ok(()) => 0,
+                Err(_) => {
+                    let left = hub.sessions();
+                    hub.inner.registry.do_send(Cut);
+                    let _ = tokio::time::timeout(GOODBYE_MAX, hub.all_gone()).await;
+                    left
+                }
+            };
+            Drained { sessions, cut }
+        }
+    }
+
+    async fn all_gone(&self) {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while self.sessions() > 0 {
+            look.tick().await;
+        }
     }
 
     pub(crate) fn registry(&self) -> &Addr<Registry> {

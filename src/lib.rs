@@ -12,6 +12,7 @@ mod engine;
 #[cfg(test)]
 mod footprint;
 mod hub;
+mod metrics;
 mod rules;
 mod settings;
 mod subscription;
@@ -19,7 +20,9 @@ mod transport;
 
 pub use administration::{SessionPage, SessionStatus};
 pub use authority::{Authority, Identified, Open};
-pub use embed::{AskError, Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError};
+pub use embed::{
+    AskError, Drained, Hub, PublishError, SUBSCRIPTION_MESSAGES_MAX, StartError, SubscribeError,
+};
 pub use hub::explanation::{Considered, Explanation};
 pub use hub::grants::{Action, Grants};
 pub use hub::identity::Identity;

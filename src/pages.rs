@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use actix_web::http::header::{self, ETag, EntityTag, Header, IfNoneMatch};
-use actix_web::web::ServiceConfig;
+use actix_web::web::{Redirect, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 use bytes::Bytes;
 use rust_embed::{Embed, EmbeddedFile};
@@ -22,6 +22,9 @@ struct Pages;
 /// Adds the pages to an `App`. Addresses they do not have stay unanswered here.
 pub(crate) fn configure(app: &mut ServiceConfig) {
     app.route("/", read_only("index.html".to_owned()));
+    app.route("/admin/", read_only("admin/index.html".to_owned()));
+    // The page names what it needs from where it stands.
+    app.route("/admin", web::get().to(|| async { Redirect::to("admin/").see_other() }));
     for name in Pages::iter() {
         app.route(&format!("/{name}"), read_only(name.into_owned()));
     }

@@ -35,7 +35,15 @@ impl Server {
     pub(crate) fn hub_with(config: &str) -> io::Result<Self> {
         let program = std::env::var_os("TOPICHUB_BIN");
         let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_topichub").into()));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--log", "info"]);
+        command.args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--workers",
+            "1",
+            "--log",
+            "info,topichub::sessions=off",
+        ]);
         command.args(["--config", "/dev/stdin"]).env_clear();
         let server = Self::start(command, &format!("{CONFIG}{config}"))?;
         if !config.contains("[tls]") {

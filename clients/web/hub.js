@@ -27,8 +27,9 @@ const AFTER_TOPICS_MAX = 500; // positions in one command, which must stay under
 
 /**
  * Events: `state` whenever `hub.state` changes; `resumed` (detail: `{ messages, missed }`) when all is caught up after a
- * reconnect, where `missed` is a number, or null if nobody can know it; `gap` and `presence` (detail: the push); `trouble`
- * (detail: Error) when a subscription fails or the server complains about something that nobody waits for.
+ * reconnect, where `missed` is a number, or null if nobody can know it; `gap`, `presence` and `expiring` (detail: the push);
+ * `identified` (detail: the reply) when the server knows who we are; `trouble` (detail: Error, with `code` if the server has
+ * given one) when a subscription fails or the server complains about something that nobody waits for.
  */
 export class Hub extends EventTarget {
   /** `{ name: "connecting" | "open" | "waiting" | "closed", code?, reason?, retryMs? }` */
@@ -38,7 +39,7 @@ export class Hub extends EventTarget {
 
   #socket = null;
   #codec = null;
-  #user = null;
+  #credential = null; // { user } or { token }, as it goes to the server
   #subscriptions = new Set();
   #positions = new Map(); // topic -> { epoch, offset }: everything up to there has come, or was announced as a gap
   #resumption = null; // { messages, missed, pending }: what has been caught up, and the subscriptions that have yet to
@@ -90,17 +91,21 @@ export class Hub extends EventTarget {
     return this.open();
   }
 
-  /** Says who we are, to subscriptions made from now on; `null` is nobody, for which it takes a new connection. */
-  authenticate(user) {
-    if (user === this.#user) return;
-    this.#user = user;
-    if (user === null) this.open();
+  /**
+   * Says who we are, to subscriptions made from now on: a name, where names are believed, or `{ token }`. `null` is nobody,
+   * for which it takes a new connection. Said again after every reconnect.
+   */
+  authenticate(who) {
+    const credential = typeof who === "string" ? { user: who } : who;
+    if (credential?.user === this.#credential?.user && credential?.token === this.#credential?.token) return;
+    this.#credential = credential;
+    if (credential === null) this.open();
     else if (this.state.name === "open") this.#introduce();
   }
 
   /**
-   * Subscribes to a topic or pattern, now and after every reconnect. `onMessage` gets `{ topic, offset, data, replayed }`, the last
-   * of them true for what was published before. Options go to the server as they are, for instance `{ echo: false }`.
+   * Subscribes to a topic or pattern, now and after every reconnect. `onMessage` gets `{ topic, epoch, offset, data, replayed }`, the
+   * last of them true for what was published before. Options go to the server as they are, for instance `{ echo: false }`.
    * Returns `{ change(options), end() }`, which resolve when the server has agreed.
    */
   subscribe(topic, onMessage, options = {}) {
@@ -157,14 +162,15 @@ export class Hub extends EventTarget {
         this.#gap(map);
         break;
       case "presence":
-        this.dispatchEvent(new CustomEvent("presence", { detail: map }));
+      case "expiring":
+        this.dispatchEvent(new CustomEvent(map.op, { detail: map }));
         break;
       case "goodbye":
         this.#goodbye = map; // the close follows
         break;
       case "error":
       case "unsubscribed":
-        this.#trouble(new Error(`${map.code}: ${map.message ?? map.topic}`));
+        this.#trouble(Object.assign(new Error(`${map.code}: ${map.message ?? map.topic}`), { code: map.code }));
         break;
     }
   }
@@ -172,14 +178,15 @@ export class Hub extends EventTarget {
   // --- Subscriptions and where they are
 
   #welcome() {
-    if (this.#user !== null) this.#introduce();
+    if (this.#credential !== null) this.#introduce();
     const pending = new Set([...this.#subscriptions].filter(({ settled }) => settled));
     this.#resumption = pending.size ? { messages: 0, missed: 0, ...this.#resumption, pending } : null;
     for (const subscription of this.#subscriptions) this.#ask(subscription);
   }
 
   #introduce() {
-    this.command({ op: "authenticate", user: this.#user }).catch((error) => this.#trouble(error));
+    const known = (reply) => this.dispatchEvent(new CustomEvent("identified", { detail: reply }));
+    this.command({ op: "authenticate", ...this.#credential }).then(known, (error) => this.#trouble(error));
   }
 
   /** Subscribes: the first time as it was said, later to all that has come since. */
@@ -235,7 +242,7 @@ export class Hub extends EventTarget {
     for (const subscription of takers) {
       const end = subscription.past.ends.get(topic);
       const replayed = end?.epoch === epoch && offset <= end.offset;
-      subscription.onMessage({ ...map, replayed });
+      subscription.onMessage({ ...map, epoch, replayed });
       if (replayed && subscription.past) subscription.past.left -= 1; // without a past it has just been ended
       if (replayed && this.#resumption?.pending.has(subscription)) this.#resumption.messages += 1;
       this.#settle(subscription);

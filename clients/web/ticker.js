@@ -6,6 +6,7 @@
 
 import { fields } from "./hub.js";
 import { connect, count, element, flash } from "./page.js";
+import { line, PLOT_BOX, svg } from "./plot.js";
 
 const PLOT_SECONDS = 60;
 const PLOT_POINTS_MAX = 600;
@@ -100,30 +101,15 @@ function draw(row) {
   row.day.textContent = row.date;
   row.price.textContent = decimal(value, 2);
   row.percent.textContent = `${["▼", "", "▲"][direction + 1]} ${decimal(Math.abs(row.change), 2)}`;
-  row.line.setAttribute("points", plot(row.points));
+  row.line.setAttribute("points", line(row.points, { seconds: PLOT_SECONDS }));
   if (direction && row.news) flash(row.price, direction > 0 ? "--up-glow" : "--down-glow");
-}
-
-/** The points of a polyline in a box of 120 × 32: a minute to the newest at the right, lowest to highest over the whole height. */
-function plot(points) {
-  const values = points.map(({ value }) => value);
-  const low = Math.min(...values);
-  const range = Math.max(...values) - low || 1;
-  const newest = points.at(-1).time;
-  const x = (time) => 120 - ((newest - time) / (PLOT_SECONDS * 1000)) * 120;
-  return points.map(({ time, value }) => `${x(time).toFixed(1)},${(30 - ((value - low) / range) * 28).toFixed(1)}`).join(" ");
 }
 
 function addRow(topic) {
   if (rows.size >= ROWS_MAX) return null;
-  const svg = (tag, attributes) => {
-    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-    return node;
-  };
   const row = { points: [], news: false, name: element("b"), day: element("small"), price: element("span"), percent: element("td", { className: "number change" }) };
   row.line = svg("polyline", { class: "line" });
-  const picture = svg("svg", { viewBox: "0 0 120 32", preserveAspectRatio: "none", class: "plot", "aria-hidden": "true" });
+  const picture = svg("svg", { viewBox: PLOT_BOX, preserveAspectRatio: "none", class: "plot", "aria-hidden": "true" });
   picture.append(row.line);
   row.node = element(
     "tr",

@@ -114,6 +114,12 @@ impl Outlet for Destination {
         }
     }
 
+    fn misses(&self) {
+        if let Self::Peer(link) = self {
+            link.misses();
+        }
+    }
+
     fn give_up(&self, reason: &str) {
         if let Self::Peer(link) = self {
             link.give_up(reason);

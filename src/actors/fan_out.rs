@@ -17,6 +17,7 @@ use topichub_protocol::reply::{Member, MemberId, Reply};
 use topichub_protocol::topic::Filter;
 
 use super::destination::Destination;
+use super::leaving::{Chance, Leaving};
 use super::orders::{Listed, Order, Target};
 use super::worker::Worker;
 use crate::hub::input::{Delivery, Input, SessionRef, SubscriberKey, Subscribing, Wanted};
@@ -29,11 +30,24 @@ use crate::transport::link::Flow;
 /// How exactly heartbeats and closings are kept.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How often it is looked whose time has come, when everybody is sent away.
+const SEE_OFF: Duration = Duration::from_millis(20);
+
+/// How often it is looked how late a timer fires.
+const PROBE: Duration = Duration::from_millis(100);
+
+/// How often what was counted is posted.
+const POST: Duration = Duration::from_secs(1);
+
 /// The fan-out of one worker thread.
 pub(crate) struct FanOut {
     worker: Rc<Worker>,
+    /// When the next probe should be.
+    probe: Duration,
     /// When the core is to be told that time has passed.
     alarm: Option<Duration>,
+    /// Who is still to be sent away, once that has begun.
+    leaving: Option<Leaving>,
 }
 
 /// What the registry has for this worker, in order.
@@ -52,10 +66,17 @@ pub(crate) struct OpenStream {
     pub(crate) subscribed: oneshot::Sender<Reply>,
 }
 
-/// The hub stops: everybody is told to come back.
-#[derive(actix::Message)]
+/// The hub stops: everybody is told to come back, one after the other over this time.
+#[derive(Clone, Copy, actix::Message)]
 #[rtype(result = "()")]
-pub(crate) struct Drain;
+pub(crate) struct Drain {
+    pub(crate) over: Duration,
+}
+
+/// Nobody is waited for any more.
+#[derive(Clone, Copy, actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Cut;
 
 /// Other rules for topics hold from now on, and other limits of their history.
 #[derive(Clone, actix::Message)]
@@ -67,7 +88,7 @@ pub(crate) struct Reload {
 
 impl FanOut {
     pub(crate) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, alarm: None }
+        Self { probe: worker.now() + PROBE, worker, alarm: None, leaving: None }
     }
 }
 
@@ -78,10 +99,15 @@ impl Actor for FanOut {
         self.worker.census.workers.fetch_add(1, Ordering::Relaxed);
         ctx.spawn(WriteAtTheEndOfEachTurn);
         ctx.run_interval(TICK, |fan_out, _| fan_out.beat());
+        self.probe = self.worker.now() + PROBE;
+        ctx.run_interval(PROBE, |fan_out, _| fan_out.probe());
+        ctx.run_interval(POST, |fan_out, _| fan_out.worker.post());
+        self.worker.post();
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.worker.census.workers.fetch_sub(1, Ordering::Relaxed);
+        self.worker.census.board.retire(self.worker.id(), self.worker.tally().figures());
         self.worker.tell_registry(vec![Input::WorkerLeft { worker: self.worker.id() }]);
     }
 }
@@ -144,12 +170,28 @@ impl Handler<Reload> for FanOut {
 impl Handler<Drain> for FanOut {
     type Result = ();
 
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        let mut fan_out = self.worker.fan_out.borrow_mut();
-        fan_out.flush(self.worker.now());
-        for (_, destination) in fan_out.subscribers() {
+    fn handle(&mut self, Drain { over }: Drain, ctx: &mut Self::Context) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let fan_out = self.worker.fan_out.borrow();
+        let peers =
+            fan_out.subscribers().filter(|(_, destination)| matches!(destination, Destination::Peer(_)));
+        let peers = peers.map(|(key, _)| key).collect();
+        drop(fan_out);
+        self.leaving = Some(Leaving::new(peers, self.worker.now(), over, Chance::new()));
+        self.see_off();
+        ctx.run_interval(SEE_OFF, |fan_out, _| fan_out.see_off());
+    }
+}
+
+impl Handler<Cut> for FanOut {
+    type Result = ();
+
+    fn handle(&mut self, _: Cut, _: &mut Self::Context) {
+        for (_, destination) in self.worker.fan_out.borrow().subscribers() {
             if let Destination::Peer(link) = destination {
-                link.close(CloseCode::Drain, "the server is restarting");
+                link.abort();
             }
         }
     }
@@ -216,6 +258,28 @@ impl FanOut {
             Destination::Stream(_) => None,
         });
         listed.collect()
+    }
+
+    /// Sends those away whose time has come.
+    fn see_off(&mut self) {
+        let Some(leaving) = self.leaving.as_mut().filter(|leaving| !leaving.is_over()) else { return };
+        let now = self.worker.now();
+        let mut fan_out = self.worker.fan_out.borrow_mut();
+        fan_out.flush(now);
+        while let Some((key, due)) = leaving.next(now) {
+            let Some(Destination::Peer(link)) = fan_out.outlet(key) else { continue };
+            if fan_out.owes(key) && leaving.stays(key, due, now) {
+                continue;
+            }
+            link.close_for(CloseCode::Drain, "the server is restarting", Some(leaving.after()));
+        }
+    }
+
+    /// A timer has fired. Those that were missed fire as well, each as late as it is.
+    fn probe(&mut self) {
+        let late = self.worker.now().saturating_sub(self.probe);
+        self.worker.delays.borrow_mut().observe(late);
+        self.probe += PROBE;
     }
 
     fn beat(&mut self) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use topichub_protocol::code::CloseCode;
+use topichub_protocol::reply::Reply;
 
 use super::rates::{Pace, Rates};
 use super::worker::Worker;
@@ -13,6 +14,7 @@ use crate::authority::Identified;
 use crate::hub::identity::Identity;
 use crate::hub::input::Input;
 use crate::hub::session::{Outcome, Proof, Session as Core};
+use crate::metrics::figure::{Figure, Op};
 use crate::transport::link::Link;
 
 /// The most bytes of commands that wait until it is known who gives them. They come out of one read, which can be much
@@ -88,6 +90,9 @@ impl Listener {
         {
             outcome = self.core.refuse(bytes, error);
         }
+        if let Some(op) = op_of(&outcome) {
+            worker.tally().add(Figure::commands(op), 1);
+        }
         if let Outcome::Identify(proof) = outcome {
             let (authority, token) = (Arc::clone(&worker.authority), proof.token.clone());
             let mut identified: Pin<Box<dyn Future<Output = Identified>>> =
@@ -102,7 +107,7 @@ impl Listener {
                 }
             }
         }
-        carry_out(outcome, link, inputs, out);
+        carry_out(outcome, (worker, link), inputs, out);
     }
 
     /// Goes on when it is known whose token it is. `Pending` as long as it is not.
@@ -119,7 +124,7 @@ impl Listener {
             let (mut inputs, mut out) = (Vec::new(), Vec::new());
             let Checking { proof, commands, .. } = *checking;
             let outcome = self.identified(proof, identified, worker, &mut inputs);
-            carry_out(outcome, link, &mut inputs, &mut out);
+            carry_out(outcome, (worker, link), &mut inputs, &mut out);
             for bytes in commands {
                 self.hear(&bytes, (worker, link), &mut inputs, &mut out);
             }
@@ -143,11 +148,34 @@ impl Listener {
     }
 }
 
-fn carry_out(outcome: Outcome, link: &Link, inputs: &mut Vec<Input>, out: &mut Vec<u8>) {
+/// What was asked, if it was sound and permitted.
+fn op_of(outcome: &Outcome) -> Option<Op> {
+    match outcome {
+        Outcome::Forward(Input::Publish(_)) => Some(Op::Publish),
+        Outcome::Forward(Input::Request { .. }) => Some(Op::Request),
+        Outcome::Forward(Input::Answer { .. }) => Some(Op::Reply),
+        Outcome::Forward(Input::Subscribe(_)) => Some(Op::Subscribe),
+        Outcome::Forward(Input::Unsubscribe { .. }) => Some(Op::Unsubscribe),
+        Outcome::Forward(Input::History { .. }) => Some(Op::History),
+        Outcome::Forward(Input::Presence { .. }) => Some(Op::Presence),
+        Outcome::Reply(Reply::Pong { .. }) => Some(Op::Ping),
+        // A name without proof is the only thing that is done at once without a word.
+        Outcome::Identify(_) | Outcome::Reply(Reply::Authenticated { .. }) | Outcome::Nothing => {
+            Some(Op::Authenticate)
+        }
+        Outcome::Forward(_) | Outcome::Reply(_) => None,
+    }
+}
+
+fn carry_out(outcome: Outcome, (worker, link): (&Worker, &Link), inputs: &mut Vec<Input>, out: &mut Vec<u8>) {
     match outcome {
         Outcome::Forward(input) => inputs.push(input),
         Outcome::Nothing | Outcome::Identify(_) => {}
         Outcome::Reply(reply) => {
+            if let Reply::Error(error) = &reply {
+                worker.tally().add(Figure::errors(error.code), 1);
+            }
+            link.says(1);
             let codec = link.codec();
             Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
         }

@@ -3,8 +3,11 @@
 
 pub(crate) mod destination;
 pub(crate) mod fan_out;
+pub(crate) mod leaving;
 mod listener;
+pub(crate) mod news;
 pub(crate) mod orders;
+pub(crate) mod parting;
 pub(crate) mod rates;
 pub(crate) mod registry;
 pub(crate) mod roster;

@@ -10,14 +10,26 @@ use std::time::Duration;
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
+use topichub_protocol::command::SlowPolicy;
+use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Reply;
+use topichub_protocol::topic::Topic;
 
-use super::fan_out::{Deliveries, Drain, FanOut, Reload};
+use super::fan_out::{Cut, Deliveries, Drain, FanOut, Reload};
+use super::news::News;
 use super::orders::{Order, Purge, Survey};
 use super::worker::Census;
 use crate::clock::Clock;
-use crate::hub::input::{Asker, Delivery, Effect, Input, Ticket, WorkerId};
+use crate::hub::input::{Asker, Delivery, Effect, Input, Publication, Ticket, WorkerId};
 use crate::hub::registry::Registry as Core;
+use crate::metrics::board::Sample;
+use crate::metrics::delays::Delays;
+use crate::metrics::figure::Figure;
+use crate::metrics::stats::{Beside, Stats};
+use crate::metrics::tally::Tally;
+use crate::metrics::top_topics::TopTopics;
+use crate::rules::{HistoryRule, TopicRule};
+use crate::transport::admission::Admission;
 
 /// A worker hears of at most this many things at once, so that it can begin while the registry goes on.
 const DELIVERIES_PER_BATCH: usize = 512;
@@ -34,6 +46,14 @@ pub(crate) struct Registry {
     waiting: HashMap<Ticket, oneshot::Sender<Reply>>,
     next_ticket: u64,
     effects: Vec<Effect>,
+    tally: Tally,
+    /// How long what was sent to this has waited.
+    lag: Delays,
+    admission: Arc<Admission>,
+    stats: Stats,
+    busiest: TopTopics,
+    news: News,
+    own: OwnTopics,
     /// When the core is to be told that time has passed.
     alarm: Option<Duration>,
     /// What has been changed last since the hub began: workers that begin later hear of it too.
@@ -66,8 +86,55 @@ pub(crate) struct Ask {
     pub(crate) answered: oneshot::Sender<Reply>,
 }
 
+/// The topics to which the server itself publishes.
+pub(crate) struct OwnTopics {
+    pub(crate) stats: Topic,
+    pub(crate) sessions: Topic,
+}
+
+/// Older stats are no news.
+const STATS_AGE: Duration = Duration::from_secs(5);
+
+impl OwnTopics {
+    const STATS: &str = "$sys.stats";
+    const SESSIONS: &str = "$sys.sessions";
+
+    pub(crate) fn new() -> Self {
+        let topic = |name: &str| match Topic::parse(name) {
+            Ok(topic) => topic,
+            Err(error) => unreachable!("{name} is a topic: {error}"),
+        };
+        Self { stats: topic(Self::STATS), sessions: topic(Self::SESSIONS) }
+    }
+
+    /// What is remembered of them, whatever is set for others. Of the stats a slow reader gets the latest.
+    pub(crate) fn rules() -> Vec<TopicRule> {
+        let stats = TopicRule::new(Self::STATS).map(|rule| {
+            let rule = rule.with_history(HistoryRule::last(1).for_age(STATS_AGE));
+            rule.with_slow(SlowPolicy::Latest, &SlowPolicy::ALL)
+        });
+        let sessions = TopicRule::new(Self::SESSIONS);
+        let sessions = sessions.map(|rule| rule.with_history(HistoryRule::last(100)));
+        [stats, sessions].into_iter().flatten().collect()
+    }
+}
+
+/// A worker has posted what it has counted.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Report {
+    pub(crate) sent: Duration,
+    pub(crate) news: News,
+}
+
 impl Registry {
-    pub(crate) fn new(core: Core, clock: Clock, census: Arc<Census>) -> Self {
+    pub(crate) fn new(
+        core: Core,
+        clock: Clock,
+        census: Arc<Census>,
+        admission: Arc<Admission>,
+        own: OwnTopics,
+    ) -> Self {
         Self {
             core,
             clock,
@@ -76,13 +143,77 @@ impl Registry {
             waiting: HashMap::new(),
             next_ticket: 0,
             effects: Vec::new(),
+            tally: Tally::default(),
+            lag: Delays::default(),
+            admission,
+            stats: Stats::default(),
+            busiest: TopTopics::default(),
+            news: News::default(),
+            own,
             alarm: None,
             reloaded: None,
         }
     }
 
     fn take(&mut self, input: Input) {
+        self.count(&input);
         self.core.handle(input, self.clock.now(), &mut self.effects);
+        self.carry_out();
+    }
+
+    fn count(&mut self, input: &Input) {
+        match input {
+            Input::Publish(publication) => {
+                self.tally.add(Figure::PUBLISHES, 1);
+                self.busiest.count(&publication.topic);
+            }
+            Input::Request { publication, .. } => {
+                self.tally.add(Figure::REQUESTS, 1);
+                self.busiest.count(&publication.topic);
+            }
+            Input::Subscribe(subscribing) if subscribing.options.replay.is_some() => {
+                self.tally.add(Figure::REPLAYS, 1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Posts what was counted.
+    fn post(&self) {
+        self.tally.set(Figure::TOPICS, self.core.topics() as u64);
+        self.tally.set(Figure::HISTORY_BYTES, self.core.history_bytes() as u64);
+        let sample = Sample { figures: self.tally.figures(), delays: self.lag.clone() };
+        self.census.board.post_registry(sample);
+    }
+
+    /// Tells those who watch how the server does, and who has come and gone.
+    fn tell(&mut self) {
+        let now = self.clock.now();
+        let busiest = self.busiest.take(self.stats.elapsed(now));
+        let beside = Beside {
+            connections: self.admission.connections(),
+            draining: self.census.draining.load(Ordering::Relaxed),
+            time: self.clock.today(),
+        };
+        let stats = self.stats.tell(&self.census.board.read(), busiest, beside, now);
+        if self.core.subscriptions(&self.own.stats) > 0 {
+            self.publish(self.own.stats.clone(), &stats);
+        }
+        let news = std::mem::take(&mut self.news);
+        let watched = self.core.subscriptions(&self.own.sessions) > 0;
+        self.census.sessions_watched.store(watched, Ordering::Relaxed);
+        if watched && !news.is_empty() {
+            self.publish(self.own.sessions.clone(), &news);
+        }
+    }
+
+    /// Publishes as the server itself.
+    fn publish(&mut self, topic: Topic, data: &impl serde::Serialize) {
+        let Ok(payload) = Payload::of(data) else { return };
+        // Nobody waits for an answer.
+        let asker = Asker::Caller(Ticket(u64::MAX));
+        let publication = Publication { topic, payload, options: None, asker, subscribers: 0, permit: None };
+        self.core.handle(Input::Publish(publication), self.clock.now(), &mut self.effects);
         self.carry_out();
     }
 
@@ -90,6 +221,11 @@ impl Registry {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Deliver { worker, delivery } => {
+                    match &delivery {
+                        Delivery::Handout { .. } => self.tally.add(Figure::HANDOUTS, 1),
+                        Delivery::Presence { .. } => self.tally.add(Figure::PRESENCE_CHANGES, 1),
+                        _ => {}
+                    }
                     let Some(worker) = self.workers.get_mut(&worker) else { continue };
                     worker.batch.push(delivery);
                     if worker.batch.len() >= DELIVERIES_PER_BATCH {
@@ -139,7 +275,10 @@ impl Actor for Registry {
             registry.take(Input::Tick);
             registry.census.history_bytes.store(registry.core.history_bytes(), Ordering::Relaxed);
             registry.census.topics.store(registry.core.topics(), Ordering::Relaxed);
+            registry.post();
+            registry.tell();
         });
+        self.post();
     }
 }
 
@@ -183,6 +322,26 @@ impl Handler<JoinWorker> for Registry {
         }
         self.workers.insert(worker, ToWorker { fan_out, batch: Vec::new() });
         self.take(Input::WorkerJoined { worker });
+    }
+}
+
+/// Whether anybody listens.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub(crate) struct Probe;
+
+impl Handler<Probe> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, _: Probe, _: &mut Self::Context) {}
+}
+
+impl Handler<Report> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Report { sent, news }: Report, _: &mut Self::Context) {
+        self.lag.observe(self.clock.now().saturating_sub(sent));
+        self.news.add(news);
     }
 }
 
@@ -241,10 +400,18 @@ impl Handler<Reload> for Registry {
 impl Handler<Drain> for Registry {
     type Result = ();
 
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+    fn handle(&mut self, drain: Drain, _: &mut Self::Context) {
         for worker in self.workers.values_mut() {
             worker.send();
-            worker.fan_out.do_send(Drain);
+            worker.fan_out.do_send(drain);
         }
+    }
+}
+
+impl Handler<Cut> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, cut: Cut, _: &mut Self::Context) {
+        self.workers.values().for_each(|worker| worker.fan_out.do_send(cut));
     }
 }

@@ -51,6 +51,10 @@ impl Roster {
         self.guests.remove(key);
     }
 
+    pub(crate) fn get(&self, key: SubscriberKey) -> Option<&Guest> {
+        self.guests.get(key)
+    }
+
     /// Who this is has been found out.
     ///
     /// # Errors

@@ -17,10 +17,13 @@ use uuid::Uuid;
 
 use super::destination::Destination;
 use super::listener::Listener;
+use super::news::{Described, Ended};
+use super::parting::Parting;
 use super::worker::Worker;
 use crate::hub::identity::Identity;
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::session::Session as Core;
+use crate::metrics::figure::Figure;
 use crate::transport::admission::Ticket;
 use crate::transport::link::Link;
 use crate::transport::source::Source;
@@ -43,6 +46,8 @@ pub(crate) struct Session {
     listener: Listener,
     /// What ends the session if nothing comes before.
     term: Option<SpawnHandle>,
+    /// Whether those who watch sessions have been told of it.
+    announced: bool,
     /// Its place among the connections, until it has stopped.
     ticket: Option<Ticket>,
 }
@@ -61,9 +66,13 @@ impl Session {
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let listener = Listener::new(Core::new(seat, link.codec()), identity);
-        let session = Self { worker, link, source, key, listener, term: None, ticket: Some(ticket) };
+        let (term, announced, ticket) = (None, false, Some(ticket));
+        let session = Self { worker, link, source, key, listener, term, announced, ticket };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.worker.roster.borrow_mut().enter(key, address, session.worker.now());
+        let (tally, class) = (session.worker.tally(), session.link.class());
+        tally.add(Figure::sessions(class), 1);
+        tally.add(Figure::opened(class), 1);
         session.welcome();
         session.start();
     }
@@ -72,10 +81,14 @@ impl Session {
         SessionRef { worker: self.worker.id(), subscriber: self.key }
     }
 
+    fn id(&self) -> Uuid {
+        Uuid::from_u128(self.worker.house.borrow().seats.id(self.seat()))
+    }
+
     fn welcome(&self) {
         let settings = &self.worker.settings;
         let welcome = Push::Welcome(Welcome {
-            session: Uuid::from_u128(self.worker.house.borrow().seats.id(self.seat())).to_string(),
+            session: self.id().to_string(),
             server: SERVER.to_owned(),
             protocol: topichub_protocol::push::PROTOCOL_VERSION,
             ping: settings.ping_interval,
@@ -167,10 +180,55 @@ impl Session {
         }));
     }
 
+    /// Tells those who watch sessions who this is.
+    fn announce(&mut self) {
+        let again = std::mem::replace(&mut self.announced, true);
+        self.worker.note(|news| {
+            let session = self.described();
+            if again { news.identified(session) } else { news.connected(session) }
+        });
+    }
+
+    fn described(&self) -> Described {
+        let roster = self.worker.roster.borrow();
+        let guest = roster.get(self.key);
+        let lasted = self.worker.now().saturating_sub(guest.map_or(Duration::ZERO, |guest| guest.since));
+        let since = self.worker.clock.today().saturating_sub(lasted);
+        Described {
+            session: self.id(),
+            user: guest.and_then(|guest| guest.user()).map(Into::into),
+            protocol: self.link.class().names().0,
+            address: guest.and_then(|guest| guest.address),
+            since_ms: since.as_millis() as u64,
+        }
+    }
+
+    /// Tells the metrics, those who watch sessions, and the log.
+    fn tell_the_end(&self) {
+        let (tally, ending) = (self.worker.tally(), self.link.ending());
+        tally.subtract(Figure::sessions(self.link.class()), 1);
+        tally.add(Figure::closed(ending.code, ending.by), 1);
+        self.worker.note(|news| {
+            news.ended(Ended { session: self.described(), code: ending.code, by: ending.by.as_str() });
+        });
+        let roster = self.worker.roster.borrow();
+        let Some(guest) = roster.get(self.key) else { return };
+        self.worker.partings.borrow_mut().tell(&Parting {
+            session: self.id(),
+            user: guest.user(),
+            address: guest.address,
+            class: self.link.class(),
+            lasted: self.worker.now().saturating_sub(guest.since),
+            ending,
+            traffic: self.link.traffic(),
+        });
+    }
+
     fn push(&self, push: &Push) {
         let codec = self.link.codec();
         let mut out = Vec::new();
         Link::frame(codec, &mut out, |payload| codec.encode_push(push, payload));
+        self.link.says(1);
         self.link.send(&out);
     }
 }
@@ -184,6 +242,7 @@ impl Actor for Session {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.link.peer_has_gone();
+        self.tell_the_end();
         self.worker.leave(self.key);
         // Whoever sees the session gone finds its place free.
         self.ticket = None;
@@ -206,6 +265,7 @@ impl ActorFuture<Session> for Conversation {
         let ended = session.poll(cx);
         if session.listener.take_renewed() {
             session.set_term(ctx);
+            session.announce();
         }
         if ended.is_ready() {
             ctx.stop();

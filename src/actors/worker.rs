@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
 use topichub_protocol::websocket::deflate::Inflaters;
 
 use super::destination::Destination;
+use super::news::News;
+use super::parting::Partings;
 use super::rates::PublishRates;
-use super::registry::{Inputs, Registry};
+use super::registry::{Inputs, Registry, Report};
 use super::roster::{Roster, Users};
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -20,6 +22,10 @@ use crate::hub::input::{Input, SubscriberKey, WorkerId};
 use crate::hub::outbox::{OutboxLimits, Outboxes};
 use crate::hub::pulse::{Pulse, PulseTimes};
 use crate::hub::session::House;
+use crate::metrics::board::{Board, Sample};
+use crate::metrics::delays::Delays;
+use crate::metrics::figure::Figure;
+use crate::metrics::tally::Tally;
 use crate::settings::Settings;
 use crate::transport::encoder::Encoder;
 use crate::transport::source::SCRATCH_BYTES;
@@ -35,6 +41,11 @@ pub(crate) struct Census {
     pub(crate) history_bytes: AtomicUsize,
     /// Topics, as of the last second.
     pub(crate) topics: AtomicUsize,
+    /// What each thread has counted, as of the last second.
+    pub(crate) board: Board,
+    /// Whether anybody wants to know which sessions come and go.
+    pub(crate) sessions_watched: AtomicBool,
+    pub(crate) draining: AtomicBool,
 }
 
 /// One worker thread of one hub.
@@ -56,6 +67,11 @@ pub(crate) struct Worker {
     /// Whether commands are limited in rate.
     pub(crate) has_rates: bool,
     pub(crate) clock: Clock,
+    /// How late this thread's timers fire.
+    pub(crate) delays: RefCell<Delays>,
+    pub(crate) partings: RefCell<Partings>,
+    /// Which sessions have come and gone since the last second.
+    news: RefCell<News>,
     registry: Addr<Registry>,
 }
 
@@ -97,6 +113,9 @@ impl Worker {
             users,
             publish_rates,
             clock,
+            delays: RefCell::default(),
+            partings: RefCell::default(),
+            news: RefCell::default(),
             registry,
         }
     }
@@ -118,6 +137,26 @@ impl Worker {
         fan_out.relieve(self.settings.outboxes_bytes_max / threads);
         drop(fan_out);
         self.pass_inputs();
+    }
+
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.outboxes.tally
+    }
+
+    /// Posts what this thread has counted, and lets the registry find out how long what is sent to it waits.
+    pub(crate) fn post(&self) {
+        self.partings.borrow_mut().sum_up();
+        self.tally().set(Figure::OUTBOX_BYTES, self.outboxes.memory() as u64);
+        let sample = Sample { figures: self.tally().figures(), delays: self.delays.borrow().clone() };
+        self.census.board.post(self.id(), sample);
+        self.registry.do_send(Report { sent: self.now(), news: self.news.take() });
+    }
+
+    /// Takes down something about a session, if anybody wants to know.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut News)) {
+        if self.census.sessions_watched.load(Ordering::Relaxed) {
+            note(&mut self.news.borrow_mut());
+        }
     }
 
     /// Hands inputs to the registry, in order.

@@ -1,6 +1,7 @@
 //! What can be said on the command line. The help texts teach by example and are snapshot-tested.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use topichub::protocol::Codec;
@@ -35,8 +36,9 @@ Examples:
       On any free port; the first lines of the log say which
 
 WebSockets are at /ws, the HTTP API at /topics/TOPIC and /publish, sample pages at /.
-SIGTERM and Ctrl-C tell every client to come back, and stop. SIGHUP reads the configuration again:
-rules for topics, limits of history and the log's level change while the server runs.
+SIGTERM and Ctrl-C tell every client to come back, and stop; a second one stops at once. SIGHUP
+reads the configuration again: rules for topics, keys and roles, certificates, limits of history
+and the log's level change while the server runs.
 
 Exit codes: 0 stopped as asked, 1 could not start (port taken, bad file), 2 wrong usage.";
 
@@ -150,6 +152,10 @@ pub(crate) struct ServeArgs {
     /// Threads that serve connections [default: one for each core] [env: TOPICHUB_WORKERS]
     #[arg(long, value_name = "N", value_parser = listen::parse_workers)]
     pub(crate) workers: Option<usize>,
+    /// Over which time clients are sent away at SIGTERM; Ctrl-C sends them away at once [default: 30s] [env:
+    /// TOPICHUB_DRAIN]
+    #[arg(long, value_name = "TIME", value_parser = listen::parse_drain)]
+    pub(crate) drain: Option<Duration>,
     /// Configuration file; `topichub config --default` prints one with every key
     #[arg(long, value_name = "FILE", env = "TOPICHUB_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,

@@ -61,6 +61,11 @@ pub(crate) struct Server {
     /// Threads that serve connections. Left out: one for each core.
     #[schemars(example = 4)]
     pub(crate) workers: Option<usize>,
+    /// Over which time clients are sent away at SIGTERM, each at a moment of its own, so that they do not come back all at
+    /// once. 0s: at once, as Ctrl-C does.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String", extend("default" = "30s"))]
+    pub(crate) drain: Duration,
 }
 
 /// `[log]`.
@@ -75,7 +80,7 @@ pub(crate) struct Log {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned(), workers: None }
+        Self { listen: "127.0.0.1:8080".to_owned(), workers: None, drain: Duration::from_secs(30) }
     }
 }
 
@@ -116,6 +121,9 @@ impl Config {
     }
 
     fn impossible_server(&self) -> Option<Impossible> {
+        if let Err(help) = listen::check_drain(self.server.drain) {
+            return Some(Impossible::new(&[["server", "drain"]], "out of range", help));
+        }
         if let Err(help) = listen::parse_address(&self.server.listen) {
             return Some(Impossible::new(&[["server", "listen"]], "not an address to listen on", help));
         }

@@ -17,15 +17,16 @@ use super::config_keys::{self, Key, Kind, is_secret};
 const PREFIX: &str = "TOPICHUB_";
 
 /// Shorter names, and one that other programs understand too; the full name wins over them.
-const SHORT_NAMES: [(&str, &str); 4] = [
+const SHORT_NAMES: [(&str, &str); 5] = [
     ("RUST_LOG", "TOPICHUB_LOG_LEVEL"),
     ("TOPICHUB_LOG", "TOPICHUB_LOG_LEVEL"),
     ("TOPICHUB_LISTEN", "TOPICHUB_SERVER_LISTEN"),
     ("TOPICHUB_WORKERS", "TOPICHUB_SERVER_WORKERS"),
+    ("TOPICHUB_DRAIN", "TOPICHUB_SERVER_DRAIN"),
 ];
 
 /// Variables that are flags of the command and no keys.
-const NO_KEYS: [&str; 2] = ["TOPICHUB_CONFIG", "TOPICHUB_DEMO"];
+const NO_KEYS: [&str; 3] = ["TOPICHUB_CONFIG", "TOPICHUB_DEMO", "TOPICHUB_OPEN"];
 
 /// What was said where, not yet read.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 #[cfg(unix)]
 use std::path::Path;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -22,6 +23,9 @@ const UNIX_MODE: u32 = 0o660;
 
 /// More threads than this only wait for one another.
 pub(crate) const WORKERS_MAX: usize = 1024;
+
+/// Nobody waits longer for a server to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(3600);
 
 /// `HOST:PORT`, the port a number up to 65535. Whether the host exists turns out when it is listened on.
 pub(crate) fn parse_address(text: &str) -> Result<String, String> {
@@ -50,6 +54,17 @@ pub(crate) fn check_workers(workers: usize) -> Result<(), String> {
     } else {
         Err(format!("1 to {WORKERS_MAX} workers are possible"))
     }
+}
+
+/// A time over which clients are sent away.
+pub(crate) fn parse_drain(text: &str) -> Result<Duration, String> {
+    let drain =
+        humantime::parse_duration(text).map_err(|_| "a time is needed, such as 30s or 2m".to_owned())?;
+    check_drain(drain).map(|()| drain)
+}
+
+pub(crate) fn check_drain(drain: Duration) -> Result<(), String> {
+    if drain <= DRAIN_MAX { Ok(()) } else { Err("0s to 1h are possible".to_owned()) }
 }
 
 /// The server could not listen.

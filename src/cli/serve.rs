@@ -24,14 +24,15 @@ use crate::pages;
 /// Open files that are no connections: listeners, the event loops, standard streams; and room for those who are refused.
 const FILES_KEPT: usize = 256;
 
-/// How long clients have to answer the server's close.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
+/// How often the log says how far that is.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What to serve, whoever has said it.
 struct Plan {
     listen: String,
     workers: usize,
     limits: Settings,
+    drain: Duration,
     doorkeeper: Doorkeeper,
     demo: Option<Pace>,
     tls: Option<TlsSettings>,
@@ -113,6 +114,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let plan = Plan {
         listen: config.server.listen.clone(),
         workers: config.server.workers.unwrap_or_else(cores),
+        drain: config.server.drain,
         tls: config.tls.clone(),
         doorkeeper: match &config.auth {
             _ if args.open => Doorkeeper::Open,
@@ -143,6 +145,11 @@ fn layers(args: &ServeArgs) -> Layers {
     let flags = [
         flag("--listen", ["server", "listen"], args.listen.clone()),
         flag("--workers", ["server", "workers"], args.workers.map(|workers| workers.to_string())),
+        flag(
+            "--drain",
+            ["server", "drain"],
+            args.drain.map(|drain| humantime::format_duration(drain).to_string()),
+        ),
         flag("--log", ["log", "level"], args.log.clone()),
         flag(
             "--log-format",
@@ -195,9 +202,12 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
 
     tokio::select! {
         signal = stop_signal() => {
-            log::info!("{} received: the server stops", signal?);
+            let signal = signal?;
+            log::info!("{signal} received: the server stops");
             service::stopping();
-            stop(&hub, &handle).await;
+            // Who presses Ctrl-C waits for the end.
+            let over = if signal == SIGTERM { plan.drain } else { Duration::ZERO };
+            stop(&hub, &handle, over).await?;
             (&mut server).await.map_err(io::Error::other)??;
             log::info!("the server has stopped");
             Ok(())
@@ -209,21 +219,31 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     }
 }
 
-/// Takes no new connections, says goodbye to the others, and gives them a moment for their answer.
-async fn stop(hub: &Hub, server: &ServerHandle) {
-    server.pause().await;
-    log::info!("sessions told to come back: {}", hub.sessions());
-    hub.drain();
-    let all_gone = async {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        while hub.sessions() > 0 {
-            look.tick().await;
+/// Takes no new sessions, sends the others away over this time, and finishes what was asked over HTTP. Until then the
+/// port stays open, so that whoever looks is told that this server is not ready. Another signal ends it at once.
+async fn stop(hub: &Hub, server: &ServerHandle, over: Duration) -> io::Result<()> {
+    let time = humantime::format_duration(over);
+    log::info!("sessions told to come back over {time}: {}", hub.sessions());
+    let mut drained = std::pin::pin!(hub.drain(over));
+    let mut progress = tokio::time::interval_at(tokio::time::Instant::now() + PROGRESS, PROGRESS);
+    loop {
+        tokio::select! {
+            drained = &mut drained => {
+                if drained.cut > 0 {
+                    log::warn!("sessions that did not answer in time and were cut off: {}", drained.cut);
+                }
+                log::info!("sessions that have ended: {}", drained.sessions);
+                server.stop(true).await;
+                return Ok(());
+            }
+            _ = progress.tick() => log::info!("sessions left: {}", hub.sessions()),
+            signal = stop_signal() => {
+                log::warn!("{} received again: {} sessions are cut off", signal?, hub.sessions());
+                server.stop(false).await;
+                return Ok(());
+            }
         }
-    };
-    if tokio::time::timeout(GOODBYE_MAX, all_gone).await.is_err() {
-        log::warn!("sessions that did not answer within {1} s: {0}", hub.sessions(), GOODBYE_MAX.as_secs());
     }
-    server.stop(true).await;
 }
 
 /// Sees to SIGHUP. On a terminal and without a file it means that the terminal is gone, and ends the server as it would
@@ -244,6 +264,8 @@ fn reload_at_hangup(reload: Reload, hub: &Hub) -> io::Result<()> {
 fn reload_at_hangup(_: Reload, _: &Hub) -> io::Result<()> {
     Ok(())
 }
+/// The signal of those who start and stop services.
+const SIGTERM: &str = "SIGTERM";
 
 /// Waits for the signal to stop, and names it.
 #[cfg(unix)]
@@ -253,7 +275,7 @@ async fn stop_signal() -> io::Result<&'static str> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
+        _ = terminate.recv() => SIGTERM,
         _ = interrupt.recv() => "SIGINT",
     })
 }

@@ -74,6 +74,11 @@ impl Backlog {
         (self.messages, self.bytes) = (0, 0);
     }
 
+    /// Whether something is still to come, whatever it waits for.
+    pub(crate) fn owes(&self) -> bool {
+        !self.replays.is_empty() || self.lanes.values().any(|lane| lane.first().is_some())
+    }
+
     /// Whether nothing waits for the reader.
     pub(crate) fn is_clear(&self) -> bool {
         self.ready.is_empty()

@@ -12,6 +12,7 @@ use topichub_protocol::push::{Gap, GapReason};
 
 use super::outbox::Outboxes;
 use super::published::Published;
+use crate::metrics::figure::Figure;
 
 /// A message that waits for somebody on this thread: made once, shared by all for whom it waits, and counted with the
 /// outboxes.
@@ -258,6 +259,7 @@ impl Lane {
     /// The message at `at` does not come; the one behind it announces that.
     fn give_up(&mut self, at: usize, why: GapReason) {
         let Some(gone) = self.waiting.remove(at) else { return };
+        gone.kept.outboxes.tally.add(Figure::dropped(why), 1);
         self.bytes -= gone.bytes();
         let Some(next) = self.waiting.get_mut(at) else { return };
         let (offset, epoch) = (gone.position().offset, gone.position().epoch);

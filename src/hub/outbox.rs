@@ -9,6 +9,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use super::joined::{Chunk, Joined};
+use crate::metrics::tally::Tally;
 
 /// A stretch of joined frames on its way to one session, from one message boundary to another.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,14 @@ impl<'a> Part<'a> {
     pub(crate) fn bytes(&self) -> &'a [u8] {
         &self.joined.bytes()[self.start..self.end]
     }
+
+    /// How many messages it holds.
+    pub(crate) fn messages(&self) -> usize {
+        if self.end - self.start == self.joined.len() {
+            return self.joined.messages();
+        }
+        self.joined.begun_at(self.end) - self.joined.begun_at(self.start)
+    }
 }
 
 /// How much one session may leave unread.
@@ -35,16 +44,17 @@ pub(crate) struct OutboxLimits {
     pub(crate) messages: usize,
 }
 
-/// All outboxes of one thread: how much each may hold, and how much they hold together.
+/// All outboxes of one thread: how much each may hold, how much they hold together, and what the thread counts.
 #[derive(Debug)]
 pub(crate) struct Outboxes {
     pub(crate) limits: OutboxLimits,
+    pub(crate) tally: Tally,
     memory: Cell<usize>,
 }
 
 impl Outboxes {
     pub(crate) fn new(limits: OutboxLimits) -> Rc<Self> {
-        Rc::new(Self { limits, memory: Cell::new(0) })
+        Rc::new(Self { limits, tally: Tally::default(), memory: Cell::new(0) })
     }
 
     /// The bytes of memory that all of them take. What several hold counts once.

@@ -29,6 +29,16 @@ impl Class {
     pub(crate) const ALL_ENCODED: [Class; Self::ENCODED] =
         [Class::Json, Class::MsgPack, Class::JsonDeflate, Class::MsgPackDeflate];
 
+    /// The subprotocol, and whether it is compressed, as people call it.
+    pub(crate) fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json | Self::Native => ("pubsub.json", "no"),
+            Self::MsgPack => ("pubsub.msgpack", "no"),
+            Self::JsonDeflate => ("pubsub.json", "yes"),
+            Self::MsgPackDeflate => ("pubsub.msgpack", "yes"),
+        }
+    }
+
     /// The class of the same codec that a compressed frame is made from; none if this one is not compressed.
     fn compressed_from(self) -> Option<Class> {
         match self {

@@ -41,7 +41,10 @@ pub(crate) struct Admission {
     handshakes: AtomicUsize,
     refusals: AtomicUsize,
     rate: Option<DefaultDirectRateLimiter>,
+    admitted: AtomicU64,
     refused: AtomicU64,
+    /// By reason, in the order of [`Refusal::REASONS`].
+    refused_by: [AtomicU64; Refusal::REASONS.len()],
     logged: AtomicU64,
 }
 
@@ -79,6 +82,20 @@ pub(crate) enum Refusal {
     Rate { max: u32 },
 }
 
+impl Refusal {
+    /// In a word each.
+    pub(crate) const REASONS: [&str; 4] = ["connections", "address", "handshakes", "rate"];
+
+    fn number(self) -> usize {
+        match self {
+            Self::Connections { .. } => 0,
+            Self::Address { .. } => 1,
+            Self::Handshakes { .. } => 2,
+            Self::Rate { .. } => 3,
+        }
+    }
+}
+
 /// One connection, counted for as long as this lives. A pointer and no more, because each session has one.
 #[derive(Debug)]
 pub(crate) struct Ticket(Arc<Household>);
@@ -105,7 +122,9 @@ impl Admission {
             handshakes: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
             rate: rate.map(|rate| RateLimiter::direct(Quota::per_second(rate))),
+            admitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            refused_by: Default::default(),
             logged: AtomicU64::new(0),
         })
     }
@@ -130,6 +149,7 @@ impl Admission {
         if ticket.of_same_address() > Some(self.connections_per_address_max) {
             return Err(self.refused(Refusal::Address { max: self.connections_per_address_max }));
         }
+        self.admitted.fetch_add(1, Ordering::Relaxed);
         Ok(ticket)
     }
 
@@ -150,7 +170,24 @@ impl Admission {
         Handshake { admission: Arc::clone(self), open: std::cell::Cell::new(true) }
     }
 
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.count.load(Ordering::Relaxed)
+    }
+
+    /// How many have been let in.
+    pub(crate) fn admitted(&self) -> u64 {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
+    /// How many have been refused, by reason.
+    pub(crate) fn refused_by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refused_by.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::REASONS.into_iter().zip(counts)
+    }
+
     fn refused(&self, refusal: Refusal) -> Refusal {
+        self.refused_by[refusal.number()].fetch_add(1, Ordering::Relaxed);
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
         let now = self.clock.now().as_millis() as u64 + 1;
         let logged = self.logged.load(Ordering::Relaxed);

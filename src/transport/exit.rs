@@ -27,6 +27,8 @@ enum Way {
 pub(super) struct Exit {
     way: Way,
     outbox: Outbox,
+    /// The bytes that have gone out.
+    sent: u64,
 }
 
 /// Why bytes did not go out and do not wait either.
@@ -39,11 +41,11 @@ pub(super) enum Refused {
 impl Exit {
     pub(super) fn socket(socket: Socket) -> Self {
         socket.limit_unsent();
-        Self { way: Way::Socket(socket), outbox: Outbox::default() }
+        Self { way: Way::Socket(socket), outbox: Outbox::default(), sent: 0 }
     }
 
     pub(super) fn body() -> Self {
-        Self { way: Way::Body(None), outbox: Outbox::default() }
+        Self { way: Way::Body(None), outbox: Outbox::default(), sent: 0 }
     }
 
     pub(super) fn is_socket(&self) -> bool {
@@ -53,6 +55,11 @@ impl Exit {
     pub(super) fn waiting_bytes(&self) -> usize {
         let sealed = if let Way::Socket(socket) = &self.way { socket.sealed_bytes() } else { 0 };
         self.outbox.bytes() + sealed
+    }
+
+    /// How many bytes have gone out so far.
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.sent
     }
 
     /// Sends parts in order: what the kernel takes at once, and the rest by way of the outbox.
@@ -132,7 +139,10 @@ impl Exit {
             return Ok(0);
         }
         match socket.try_write(slices) {
-            Ok(count) => Ok(count),
+            Ok(count) => {
+                self.sent += count as u64;
+                Ok(count)
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             Err(_) => Err(Refused::Broken),
         }
@@ -158,7 +168,10 @@ impl Exit {
             }
             let ready = ready!(socket.poll_write_ready(cx));
             match ready.and_then(|()| socket.try_write(&slices[..count])) {
-                Ok(written) => self.outbox.advance(written),
+                Ok(written) => {
+                    self.outbox.advance(written);
+                    self.sent += written as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(Err(Refused::Broken)),
             }
@@ -173,7 +186,9 @@ impl Exit {
 
     /// The oldest waiting bytes, for the body.
     pub(super) fn pop(&mut self) -> Option<Bytes> {
-        self.outbox.pop()
+        let bytes = self.outbox.pop();
+        self.sent += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        bytes
     }
 
     /// The body has nothing to read; `waker` is woken when that changes.

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use topichub_protocol::code::CloseCode;
@@ -17,6 +18,7 @@ use super::socket::Socket;
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::hub::published::Class;
+use crate::metrics::figure::{Figure, NO_CLOSE_FRAME, Side};
 
 /// A batch of the past is sent when no more than this waits for the peer.
 const ROOM_BYTES: usize = 16 * 1024;
@@ -56,10 +58,30 @@ pub(crate) struct Terms {
     pub(crate) message_bytes_max: usize,
 }
 
+/// How a connection ended, or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Of the first close frame; 1006 without any (RFC 6455 §7.1.5).
+    pub(crate) code: u16,
+    pub(crate) by: Side,
+}
+
+/// What a connection has carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) messages_in: u32,
+    pub(crate) messages_out: u32,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    /// Gaps that the peer was told of.
+    pub(crate) gaps: u32,
+}
+
 struct State {
     exit: Exit,
     websocket: Connection,
     phase: Phase,
+    ending: Option<Ending>,
     /// Whether the peer has taken anything of what waits since this was last asked.
     moved: bool,
     /// Of the session that reads from this connection.
@@ -78,6 +100,10 @@ pub(crate) struct Link {
     parting: Cell<bool>,
     /// Whether somebody has more for the peer as soon as there is room.
     awaited: Cell<bool>,
+    messages_in: Cell<u32>,
+    messages_out: Cell<u32>,
+    gaps: Cell<u32>,
+    bytes_in: Cell<u64>,
     outboxes: Rc<Outboxes>,
     state: RefCell<State>,
 }
@@ -88,8 +114,8 @@ impl Link {
         if let Some(agreed) = terms.deflate {
             config = config.with_deflate(agreed);
         }
-        let state =
-            State { exit, websocket: Connection::new(config), phase: Phase::Open, moved: false, waker: None };
+        let websocket = Connection::new(config);
+        let state = State { exit, websocket, phase: Phase::Open, ending: None, moved: false, waker: None };
         Rc::new(Self {
             codec: terms.codec,
             compresses: terms.deflate.is_some(),
@@ -97,6 +123,10 @@ impl Link {
             watched: Cell::new(false),
             parting: Cell::new(false),
             awaited: Cell::new(false),
+            messages_in: Cell::new(0),
+            messages_out: Cell::new(0),
+            gaps: Cell::new(0),
+            bytes_in: Cell::new(0),
             outboxes,
             state: RefCell::new(state),
         })
@@ -128,6 +158,33 @@ impl Link {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.state.borrow().phase == Phase::Ended
+    }
+
+    /// How the connection ended; who just hangs up has sent no close frame.
+    pub(crate) fn ending(&self) -> Ending {
+        self.state.borrow().ending.unwrap_or(Ending { code: NO_CLOSE_FRAME, by: Side::Client })
+    }
+
+    /// What it has carried so far.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic {
+            messages_in: self.messages_in.get(),
+            messages_out: self.messages_out.get(),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.state.borrow().exit.sent_bytes(),
+            gaps: self.gaps.get(),
+        }
+    }
+
+    /// Some messages go out.
+    pub(crate) fn says(&self, messages: usize) {
+        self.messages_out.set(self.messages_out.get().wrapping_add(messages as u32));
+        self.outboxes.tally.add(Figure::MESSAGES_OUT, messages as u64);
+    }
+
+    /// The peer is told that messages do not come.
+    pub(crate) fn misses(&self) {
+        self.gaps.set(self.gaps.get().wrapping_add(1));
     }
 
     /// Whether the connection has begun to close. Once said, it is for the caller to [`abort`](Self::abort) it in time.
@@ -183,6 +240,7 @@ impl Link {
 
     /// Sends messages on behalf of the fan-out: writes what the kernel takes and keeps the rest.
     pub(crate) fn write(&self, parts: &[Part<'_>]) {
+        self.says(parts.iter().map(Part::messages).sum());
         self.while_open(|state| state.exit.send_parts(parts, &self.outboxes));
     }
 
@@ -194,6 +252,7 @@ impl Link {
             taken = state.exit.offer(messages, &self.outboxes)?;
             Ok(())
         });
+        self.says(taken);
         if taken < messages.messages() {
             self.await_room();
         }
@@ -237,8 +296,10 @@ impl Link {
         if state.phase != Phase::Open {
             return;
         }
-        let waited = state.exit.waiting_bytes() > 0;
-        match send(&mut state) {
+        let (waited, sent_before) = (state.exit.waiting_bytes() > 0, state.exit.sent_bytes());
+        let sent = send(&mut state);
+        self.count_sent(&state, sent_before);
+        match sent {
             Ok(()) if !waited && state.exit.waiting_bytes() > 0 => state.wake(),
             Ok(()) => {}
             Err(Refused::Broken) => state.end(),
@@ -246,6 +307,10 @@ impl Link {
                 self.give_up_in(&mut state, &full.to_string());
             }
         }
+    }
+
+    fn count_sent(&self, state: &State, before: u64) {
+        self.outboxes.tally.add(Figure::BYTES_OUT, state.exit.sent_bytes() - before);
     }
 
     /// Disconnects a slow consumer: instead of what it would not read it gets the reason, if it reads on in time.
@@ -258,23 +323,31 @@ impl Link {
 
     fn give_up_in(&self, state: &mut State, reason: &str) {
         log::debug!("a slow consumer is disconnected: {reason}");
+        self.outboxes.tally.add(Figure::SLOW_CONSUMERS, 1);
         state.exit.drop_unbegun();
-        self.say_goodbye(state, CloseCode::SlowConsumer, reason);
+        self.say_goodbye(state, CloseCode::SlowConsumer, reason, None);
     }
 
     /// Closes the connection with a `goodbye` and a close frame, and waits for the peer's.
     pub(crate) fn close(&self, code: CloseCode, reason: &str) {
+        self.close_for(code, reason, None);
+    }
+
+    /// The same; who comes back is to wait for `after`.
+    pub(crate) fn close_for(&self, code: CloseCode, reason: &str, after: Option<Duration>) {
         let mut state = self.state.borrow_mut();
         if state.phase == Phase::Open {
-            self.say_goodbye(&mut state, code, reason);
+            self.say_goodbye(&mut state, code, reason, after);
         }
     }
 
-    fn say_goodbye(&self, state: &mut State, code: CloseCode, reason: &str) {
+    fn say_goodbye(&self, state: &mut State, code: CloseCode, reason: &str, after: Option<Duration>) {
         let mut out = Vec::new();
-        let goodbye = Push::Goodbye(Goodbye { code, reason: reason.to_owned(), after: None });
+        let goodbye = Push::Goodbye(Goodbye { code, reason: reason.to_owned(), after });
         Self::frame(self.codec, &mut out, |payload| self.codec.encode_push(&goodbye, payload));
         state.websocket.close(code.as_u16(), reason, &mut out);
+        state.ending.get_or_insert(Ending { code: code.as_u16(), by: Side::Server });
+        self.says(1);
         self.say_last(state, &out, Phase::Closing);
     }
 
@@ -308,8 +381,9 @@ impl Link {
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             state.waker = Some(cx.waker().clone());
         }
-        let waited = state.exit.waiting_bytes();
+        let (waited, sent_before) = (state.exit.waiting_bytes(), state.exit.sent_bytes());
         let drained = state.exit.poll_drain(cx);
+        self.count_sent(&state, sent_before);
         state.moved |= state.exit.waiting_bytes() < waited;
         let Poll::Ready(drained) = drained else { return };
         match state.phase {
@@ -335,6 +409,8 @@ impl Link {
         mut command: impl FnMut(&[u8], &mut Vec<u8>),
     ) {
         self.heard.set(true);
+        self.bytes_in.set(self.bytes_in.get() + input.len() as u64);
+        self.outboxes.tally.add(Figure::BYTES_IN, input.len() as u64);
         let mut out = Vec::new();
         while !input.is_empty() {
             let mut state = self.state.borrow_mut();
@@ -346,17 +422,21 @@ impl Link {
             match received.event {
                 Some(Event::Message { kind, bytes }) if kind == self.kind() => {
                     drop(state);
+                    self.messages_in.set(self.messages_in.get().wrapping_add(1));
+                    self.outboxes.tally.add(Figure::MESSAGES_IN, 1);
                     command(&bytes, &mut out);
                 }
                 Some(Event::Message { .. }) => {
                     let name = if self.codec.is_text() { "text" } else { "binary" };
                     let reason = format!("{} goes in {name} frames", self.codec.subprotocol());
                     let _ = state.exit.send_last(&std::mem::take(&mut out), &self.outboxes);
-                    self.say_goodbye(&mut state, CloseCode::UnsupportedData, &reason);
+                    self.say_goodbye(&mut state, CloseCode::UnsupportedData, &reason, None);
                 }
                 Some(Event::Closed(closed)) => {
                     log::debug!("a connection closes: {closed:?}");
                     let lingers = matches!(closed.by, ClosedBy::Violation(_));
+                    let by = if lingers { Side::Server } else { Side::Client };
+                    state.ending.get_or_insert(Ending { code: closed.code, by });
                     let phase = if lingers { Phase::Lingering } else { Phase::Leaving };
                     return self.say_last(&mut state, &out, phase);
                 }
@@ -371,7 +451,10 @@ impl Link {
 
     /// Sends the last words and goes on to `phase`.
     fn say_last(&self, state: &mut State, bytes: &[u8], phase: Phase) {
-        match state.exit.send_last(bytes, &self.outboxes) {
+        let sent_before = state.exit.sent_bytes();
+        let sent = state.exit.send_last(bytes, &self.outboxes);
+        self.count_sent(state, sent_before);
+        match sent {
             Ok(()) => {
                 state.phase = phase;
                 state.wake();
@@ -388,6 +471,7 @@ impl Link {
     pub(crate) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.state.borrow_mut();
         if let Some(bytes) = state.exit.pop() {
+            self.outboxes.tally.add(Figure::BYTES_OUT, bytes.len() as u64);
             state.moved = true;
             // The session may have stopped reading until some of this is gone.
             state.wake_session();

@@ -27,6 +27,7 @@ pub(crate) async fn websocket(
 ) -> Result<HttpResponse, Problem> {
     let settings = hub.settings();
     let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
+    hub.takes_newcomers()?;
     let identity = credential::identify(hub.authority(), request.headers(), request.query_string(), true);
     let identity = identity.await?;
     let admission = hub.admission();

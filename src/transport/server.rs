@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_codec::Framed;
-use actix_http::{HttpService, Protocol, Request, h1};
+use actix_http::{ConnectionType, HttpService, Protocol, Request, h1};
 use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -80,20 +80,25 @@ fn http_service<Accepted: Into<Socket> + 'static>(
     Error = actix_http::error::DispatchError,
     InitError = (),
 > {
-    let handshake_timeout = hub.settings().handshake_timeout;
+    let (handshake_timeout, drained) = (hub.settings().handshake_timeout, hub.clone());
     let app = App::new()
         .configure(|app| hub.configure(app))
         .configure(pages)
         .default_service(web::to(|| async {
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
         }))
-        .wrap_fn(|request, app| {
-            request
-                .request()
-                .conn_data::<Rc<Arrival>>()
-                .into_iter()
-                .for_each(|arrival| arrival.end_handshake());
-            app.call(request)
+        .wrap_fn(move |request, app| {
+            let arrival = request.request().conn_data::<Rc<Arrival>>();
+            arrival.into_iter().for_each(|arrival| arrival.end_handshake());
+            let (answered, hub) = (app.call(request), drained.clone());
+            async move {
+                let mut answer = answered.await?;
+                if hub.is_draining() {
+                    // Whoever goes on is to find another server.
+                    answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+                }
+                Ok(answer)
+            }
         });
     let admission = Arc::clone(hub.admission());
     let entrance = Entrance { admission, turnstile: Turnstile::new(), tls, timeout: handshake_timeout };
@@ -150,6 +155,7 @@ async fn accept(hub: &Hub, request: &Request) -> Result<(Accepted, Option<Arc<Id
     if request.path() != WEBSOCKET_PATH {
         return Err(Problem::not_found(format!("WebSockets are at {WEBSOCKET_PATH}")));
     }
+    hub.takes_newcomers()?;
     let (headers, query) = (request.headers(), request.uri().query().unwrap_or_default());
     let accepted = negotiate(request.method(), request.version(), headers, hub.settings())?;
     // That a page may ask at all was checked before.

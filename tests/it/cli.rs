@@ -114,7 +114,7 @@ pub(crate) fn topichub(arguments: &[&str]) -> Command {
     for name in ours.chain(["RUST_LOG".into(), "COLUMNS".into(), "NOTIFY_SOCKET".into()]) {
         command.env_remove(name);
     }
-    command.env("NO_COLOR", "1").args(arguments);
+    command.env("NO_COLOR", "1").env("TOPICHUB_DRAIN", "0s").args(arguments);
     command
 }
 

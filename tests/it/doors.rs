@@ -201,7 +201,7 @@ async fn a_peer_that_never_answers_our_close_is_cut_off_in_the_end() {
     for door in Door::BOTH {
         let server = Server::with(door, settings.clone());
         let mut silent = server.connect_raw(JSON);
-        server.hub.drain();
+        drop(server.hub.drain(Duration::ZERO));
         assert_eq!(read_to_close_frame(&mut silent), 4201, "{door:?}");
         let mut rest = Vec::new();
         let end = silent.read_to_end(&mut rest);
@@ -257,7 +257,7 @@ async fn a_drain_says_goodbye_and_asks_to_come_back() {
     for door in Door::BOTH {
         let server = Server::start(door);
         let mut client = server.connect(JSON).await;
-        server.hub.drain();
+        drop(server.hub.drain(Duration::ZERO));
         let goodbye = client.next().await;
         assert_eq!((&goodbye["op"], &goodbye["reconnect"]), (&json!("goodbye"), &json!("now")));
         assert_eq!(client.read_to_close().await.1.code, CloseCode::from(4201));

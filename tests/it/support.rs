@@ -137,6 +137,14 @@ impl Server {
         stream
     }
 
+    /// What is answered to a GET on a connection of its own: the status, and all of head and body.
+    pub fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
+        let mut answer = String::new();
+        self.request_raw(&request).read_to_string(&mut answer).unwrap();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+
     /// A plain socket to which `request` has been written.
     pub fn request_raw(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();

@@ -40,8 +40,15 @@ impl Drop for ConfigFile {
 }
 
 /// What is said about any other server must not be about this one.
-const ENVIRONMENT: [&str; 6] =
-    ["TOPICHUB_LISTEN", "TOPICHUB_WORKERS", "TOPICHUB_CONFIG", "TOPICHUB_LOG", "TOPICHUB_DEMO", "RUST_LOG"];
+const ENVIRONMENT: [&str; 7] = [
+    "TOPICHUB_LISTEN",
+    "TOPICHUB_WORKERS",
+    "TOPICHUB_CONFIG",
+    "TOPICHUB_LOG",
+    "TOPICHUB_DEMO",
+    "TOPICHUB_DRAIN",
+    "RUST_LOG",
+];
 
 impl Server {
     /// Starts it, with a configuration if there is one. Where there are more cores than workers, the first are for it alone and the last is ours.

@@ -14,6 +14,7 @@ use crate::hub::grants::Action;
 use crate::hub::group::{Group, Member};
 use crate::hub::identity::Identity;
 use crate::hub::input::{Released, SubscriberKey};
+use crate::metrics::figure::Figure;
 
 impl<L: Outlet> FanOut<L> {
     /// A session is gone, and its subscriptions with it.
@@ -145,6 +146,7 @@ impl<L: Outlet> FanOut<L> {
 
     pub(super) fn release_share(&mut self, subscriber: SubscriberKey, share: Share) {
         let Share { filter, group, .. } = share;
+        self.outboxes.tally.subtract(Figure::GROUP_MEMBERS, 1);
         self.released.push(Released::Share { subscriber, filter, group });
     }
 
@@ -183,6 +185,7 @@ impl<L: Outlet> FanOut<L> {
 
     /// A subscription begins; it gets nothing yet.
     pub(super) fn enter(&mut self, key: SubscriberKey, membership: Membership) {
+        self.outboxes.tally.add(Figure::SUBSCRIPTIONS, 1);
         self.groups[membership.group].catching_up += 1;
         let memberships = &mut self.subscribers[key].memberships;
         // Most sessions have one or few: a vector that grows by itself begins with room for four.
@@ -211,6 +214,7 @@ impl<L: Outlet> FanOut<L> {
         if self.groups[membership.group].in_turn.is_some() {
             self.flush(now);
         }
+        self.outboxes.tally.subtract(Figure::SUBSCRIPTIONS, 1);
         let group = &mut self.groups[membership.group];
         let filter = group.filter.clone();
         if membership.is_live() {

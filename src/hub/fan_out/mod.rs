@@ -31,6 +31,7 @@ use super::outbox::{Outboxes, Part};
 use super::pattern_index::PatternIndex;
 use super::published::{Class, Published};
 use super::turn::{KeptCell, Turn};
+use crate::metrics::figure::Figure;
 
 /// A turn is written early once this much is joined for one topic, so that the bytes are still in the cache.
 const JOINED_BYTES_MAX: usize = 64 * 1024;
@@ -64,6 +65,8 @@ pub(crate) trait Outlet {
     fn deliver(&self, published: &Published);
     /// How many bytes wait for the peer.
     fn waiting_bytes(&self) -> usize;
+    /// This subscriber is told that messages do not come.
+    fn misses(&self) {}
     /// This subscriber does not read fast enough and is to be given up.
     fn give_up(&self, reason: &str);
 }
@@ -188,6 +191,12 @@ impl<L: Outlet> FanOut<L> {
         self.subscribers.get(key).map(|subscriber| &subscriber.outlet)
     }
 
+    /// Whether a subscriber has yet to get something that waits for its reader, its time or the registry.
+    pub(crate) fn owes(&self, key: SubscriberKey) -> bool {
+        let backlog = self.subscribers.get(key).and_then(|subscriber| subscriber.backlog.as_ref());
+        backlog.is_some_and(|backlog| backlog.owes())
+    }
+
     /// What the registry is to be told.
     pub(crate) fn take_inputs(&mut self) -> Vec<Input> {
         let worker = self.worker;
@@ -255,6 +264,7 @@ impl<L: Outlet> FanOut<L> {
             if group.wants(Class::Native) {
                 for member in group.members().iter().filter(|member| member.class == Class::Native) {
                     self.subscribers[member.subscriber].outlet.deliver(&published);
+                    self.outboxes.tally.add(Figure::DELIVERIES, 1);
                 }
             }
         }
@@ -293,6 +303,9 @@ impl<L: Outlet> FanOut<L> {
 
     fn reply(&mut self, key: SubscriberKey, reply: &Reply, now: Duration) {
         let Some(subscriber) = self.subscribers.get(key) else { return };
+        if let Reply::Error(error) = reply {
+            self.outboxes.tally.add(Figure::errors(error.code), 1);
+        }
         let Some(frame) = subscriber.outlet.encode_reply(reply) else { return };
         self.append_own(key, &frame, now);
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{FanOut, GroupKey, Job, Membership, Outlet, Part, Subscriber};
 use crate::hub::input::SubscriberKey;
 use crate::hub::lane::{Mode, Next};
+use crate::metrics::figure::Figure;
 use topichub_protocol::command::SlowPolicy;
 use topichub_protocol::message::Position;
 use topichub_protocol::push::Push;
@@ -84,6 +85,8 @@ impl<L: Outlet> FanOut<L> {
         }
         if !parts.is_empty() {
             subscriber.outlet.write(&parts);
+            let delivered = parts.iter().filter(|part| !self.is_own(part)).map(Part::messages).sum::<usize>();
+            self.outboxes.tally.add(Figure::DELIVERIES, delivered as u64);
         }
         let Self { subscribers, turn, outboxes, timers, .. } = self;
         let Some(subscriber) = subscribers.get_mut(key) else { return };
@@ -143,13 +146,18 @@ impl<L: Outlet> FanOut<L> {
                     .filter(|(_, lane)| (lane.mode().policy == SlowPolicy::Disconnect) == plain);
                 for (topic, lane) in lanes {
                     for next in lane.next() {
-                        match next {
+                        let gap = match next {
                             Next::Gap(gap) => {
+                                let why = gap.why;
                                 own.push(&outlet.encode_push(&Push::Gap(gap)).unwrap_or_default());
+                                Some(why)
                             }
-                            Next::Message(published) => own.push(published.frame::<L>(class, encoder)),
-                        }
-                        sent.push(topic.clone());
+                            Next::Message(published) => {
+                                own.push(published.frame::<L>(class, encoder));
+                                None
+                            }
+                        };
+                        sent.push((topic.clone(), gap));
                         if own.len() >= OWN_BYTES_MAX {
                             break;
                         }
@@ -167,7 +175,13 @@ impl<L: Outlet> FanOut<L> {
                 } else {
                     outlet.offer(own)
                 };
-                sent[..taken].iter().for_each(|topic| backlog.sent(topic));
+                for (topic, gap) in &sent[..taken] {
+                    backlog.sent(topic);
+                    outboxes.tally.add(gap.map_or(Figure::DELIVERIES, Figure::gaps), 1);
+                    if gap.is_some() {
+                        outlet.misses();
+                    }
+                }
                 if taken < sent.len() {
                     break;
                 }

@@ -12,6 +12,7 @@ use crate::hub::backlog::{Progress, Replaying};
 use crate::hub::catch_up::{Batch, CatchUp, Cover, Item};
 use crate::hub::input::{SessionRef, SubscriberKey};
 use crate::hub::published::Class;
+use crate::metrics::figure::Figure;
 
 /// How many batches of the past are under way to one worker. What is published meanwhile stands in line behind them: with
 /// thousands who come back at once it waits for these few, and not for all.
@@ -134,9 +135,9 @@ impl<L: Outlet> FanOut<L> {
     }
 
     fn replay_item(&mut self, key: SubscriberKey, item: &Item, now: Duration) {
-        let Self { subscribers, groups, encoder, worker, .. } = self;
+        let Self { subscribers, groups, encoder, outboxes, worker, .. } = self;
         let Some(subscriber) = subscribers.get_mut(key) else { return };
-        let end = item.end();
+        let (end, tally) = (item.end(), &outboxes.tally);
         let marks = subscriber.backlog.as_ref().map(|backlog| &backlog.marks);
         let mark = marks.and_then(|marks| marks.get(item.topic())).filter(|mark| mark.epoch == end.epoch);
         if mark.is_some_and(|mark| mark.offset >= end.offset) {
@@ -145,6 +146,8 @@ impl<L: Outlet> FanOut<L> {
         let frame: Option<Box<[u8]>> = match item {
             Item::Gap(gap) => {
                 let from = mark.map_or(gap.from, |mark| gap.from.max(mark.offset + 1));
+                tally.add(Figure::gaps(gap.why), 1);
+                subscriber.outlet.misses();
                 subscriber.outlet.encode_push(&Push::Gap(Gap { from, ..gap.clone() }))
             }
             Item::Message(published) => {
@@ -161,9 +164,13 @@ impl<L: Outlet> FanOut<L> {
                     _ if is_withheld => None,
                     Class::Native => {
                         subscriber.outlet.deliver(published);
+                        tally.add(Figure::REPLAYED, 1);
                         None
                     }
-                    class => Some(published.frame::<L>(class, encoder).into()),
+                    class => {
+                        tally.add(Figure::REPLAYED, 1);
+                        Some(published.frame::<L>(class, encoder).into())
+                    }
                 }
             }
         };

@@ -8,6 +8,7 @@ use topichub_protocol::topic::Topic;
 
 use super::{FanOut, Outlet};
 use crate::hub::input::{Handout, SubscriberKey};
+use crate::metrics::figure::Figure;
 
 impl<L: Outlet> FanOut<L> {
     /// A message for one member of a queue group.
@@ -30,6 +31,7 @@ impl<L: Outlet> FanOut<L> {
         let class = subscriber.outlet.class();
         let frame: Box<[u8]> = handout.published.frame::<L>(class, &mut self.encoder).into();
         self.append_own(key, &frame, now);
+        self.outboxes.tally.add(Figure::DELIVERIES, 1);
         self.resumable.push(key);
     }
 

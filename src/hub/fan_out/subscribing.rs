@@ -13,6 +13,7 @@ use crate::engine::Extent;
 use crate::hub::backlog::Share;
 use crate::hub::catch_up::{Batch, CatchUp, Cursor};
 use crate::hub::input::{Entry, Released, Subscribed, SubscriberKey};
+use crate::metrics::figure::Figure;
 
 impl<L: Outlet> FanOut<L> {
     pub(super) fn subscribed(&mut self, subscribed: Subscribed, now: Duration) {
@@ -42,6 +43,7 @@ impl<L: Outlet> FanOut<L> {
                 let before = backlog.shares.iter().position(|other| other.filter == share.filter);
                 let before = before.map(|at| backlog.shares.swap_remove(at));
                 backlog.shares.push(share);
+                self.outboxes.tally.add(Figure::GROUP_MEMBERS, 1);
                 // The registry has counted it once more.
                 before.into_iter().for_each(|before| self.release_share(key, before));
                 return subscribed;

@@ -7,6 +7,7 @@ use super::{FanOut, GroupKey, Outlet, Part};
 use crate::hub::input::SubscriberKey;
 use crate::hub::published::Class;
 use crate::hub::turn::TopicTurn;
+use crate::metrics::figure::Figure;
 
 impl<L: Outlet> FanOut<L> {
     /// Writes what this turn has brought: one write for each subscriber.
@@ -31,17 +32,21 @@ impl<L: Outlet> FanOut<L> {
     /// The usual turn: one topic, one group, everybody gets the same bytes.
     fn write_one_group(&mut self, group: GroupKey, now: Duration) {
         let topic = &self.turn.topics[0];
-        let mut others = Vec::new();
+        let (mut others, mut reached) = (Vec::new(), 0);
         for member in self.groups[group].members() {
             if member.class != Class::Native
                 && let Some(subscriber) = self.subscribers.get(member.subscriber)
             {
                 match subscriber.backlog {
-                    None => subscriber.outlet.write(&[Part::whole(&topic.joined[member.class as usize])]),
+                    None => {
+                        subscriber.outlet.write(&[Part::whole(&topic.joined[member.class as usize])]);
+                        reached += 1;
+                    }
                     Some(_) => others.push(member.subscriber),
                 }
             }
         }
+        self.outboxes.tally.add(Figure::DELIVERIES, reached * u64::from(topic.messages));
         for key in others {
             self.write_paced(key, &[(key, 0)], 0, now);
         }
@@ -63,7 +68,7 @@ impl<L: Outlet> FanOut<L> {
         jobs.sort_unstable();
         jobs.dedup();
 
-        let mut others = Vec::new();
+        let (mut others, mut delivered) = (Vec::new(), 0);
         let mut parts = Vec::new();
         for jobs in jobs.chunk_by(|one, other| one.0 == other.0) {
             let key = jobs[0].0;
@@ -77,14 +82,21 @@ impl<L: Outlet> FanOut<L> {
                 self.parts_of(key, class, *number, first_topic, &mut parts);
             }
             subscriber.outlet.write(&parts);
+            delivered += parts.iter().filter(|part| !self.is_own(part)).map(Part::messages).sum::<usize>();
             parts.clear();
         }
         drop(parts);
+        self.outboxes.tally.add(Figure::DELIVERIES, delivered as u64);
         for jobs in others {
             self.write_paced(jobs[0].0, jobs, first_topic, now);
         }
         jobs.clear();
         self.jobs = jobs;
+    }
+
+    /// Whether this is what only one subscriber gets: replies, and what is counted where it comes from.
+    pub(super) fn is_own(&self, part: &Part<'_>) -> bool {
+        std::ptr::eq(part.joined, &self.turn.reply_bytes)
     }
 
     /// The parts of one job.

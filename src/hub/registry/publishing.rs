@@ -22,7 +22,7 @@ impl Registry {
     }
 
     /// How many subscriptions a message of this topic reaches.
-    pub(super) fn subscriptions(&self, topic: &Topic) -> u32 {
+    pub(crate) fn subscriptions(&self, topic: &Topic) -> u32 {
         let mut subscriptions = self.topics.get(topic).map_or(0, |interest| interest.subscriptions());
         self.patterns.matching(topic, &mut |interest| subscriptions += interest.subscriptions());
         subscriptions

@@ -1,8 +1,10 @@
 //! `GET /topics/{topic}/messages`: a page of what was published, and waiting for more of it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::future::{Either, select};
 use topichub_protocol::command::{History, HistoryRange};
 use topichub_protocol::reply::HistoryPage;
 
@@ -55,9 +57,11 @@ async fn look(hub: &Hub, history: History, wait: Duration) -> Result<HistoryPage
     if !is_awaited(&page, &history) {
         return Ok(page);
     }
-    match tokio::time::timeout(wait, subscription.next()).await {
-        Ok(_) => Ok(hub.history(history).await?),
-        Err(_) => Ok(page),
+    // While the server is drained nobody is kept waiting.
+    let (published, sent_away) = (pin!(subscription.next()), pin!(hub.sent_away()));
+    match tokio::time::timeout(wait, select(published, sent_away)).await {
+        Ok(Either::Left(_)) => Ok(hub.history(history).await?),
+        Ok(Either::Right(_)) | Err(_) => Ok(page),
     }
 }
 

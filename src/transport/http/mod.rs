@@ -4,6 +4,7 @@
 mod caller;
 mod history;
 mod openapi;
+pub(crate) mod operations;
 mod parameters;
 mod presence;
 mod publishing;
@@ -49,7 +50,7 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
     );
     administration(hub, app);
     app.route("/openapi.json", look().to(openapi::document));
-    app.route("/healthz", look().to(|| async { HttpResponse::Ok().content_type("text/plain").body("ok\n") }));
+    operations::configure(hub, operations::Readers::Admins, app);
 }
 
 /// What administrators may see and do.

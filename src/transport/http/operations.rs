@@ -1,0 +1,96 @@
+//! What those who run the server look at: whether it lives, whether it should be sent newcomers, and what it counts.
+
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use topichub_protocol::code::ErrorCode;
+
+use super::look;
+use crate::embed::Hub;
+use crate::metrics::exposition::{CONTENT_TYPE, Exposition};
+use crate::transport::problem::Problem;
+
+/// How long the registry may take to answer.
+const READY_WITHIN: Duration = Duration::from_secs(1);
+
+/// Who may see the metrics. Whether the server lives and is ready, anybody may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// Whoever reaches the listener: it is for nobody else.
+    Anybody,
+    /// Where authentication is configured, those with the admin grant.
+    Admins,
+}
+
+/// Adds `/healthz`, `/readyz` and `/metrics`, on the main listener or on one of their own.
+pub(crate) fn configure(hub: &Hub, readers: Readers, app: &mut web::ServiceConfig) {
+    let (ready, metered) = (hub.clone(), hub.clone());
+    app.route("/healthz", look().to(|| async { text("ok\n") }));
+    app.route("/readyz", look().to(move || readiness(ready.clone())));
+    app.route("/metrics", look().to(move |request: HttpRequest| metrics(metered.clone(), readers, request)));
+}
+
+fn text(body: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(body)
+}
+
+/// Whether newcomers should be sent here.
+async fn readiness(hub: Hub) -> Result<HttpResponse, Problem> {
+    if hub.is_draining() {
+        return Err(Problem::new(ErrorCode::Unavailable, "the server is being drained"));
+    }
+    if !hub.is_responsive(READY_WITHIN).await {
+        let within = READY_WITHIN.as_secs();
+        let detail = format!("the registry has not answered within {within} s");
+        return Err(Problem::new(ErrorCode::Unavailable, detail));
+    }
+    Ok(text("ready\n"))
+}
+
+async fn metrics(hub: Hub, readers: Readers, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if readers == Readers::Admins {
+        may_administer(&hub, &request).await?;
+    }
+    let exposition = Exposition {
+        posted: hub.board().read(),
+        connections: hub.admission().connections() as u64,
+        admitted: hub.admission().admitted(),
+        refused: hub.admission().refused_by_reason().collect(),
+        draining: hub.is_draining(),
+    };
+    // What is known of the process stands in files.
+    let written = web::block(move || exposition.to_text()).await;
+    let Ok(Ok(text)) = written else {
+        return Err(Problem::new(ErrorCode::Internal, "the metrics could not be written"));
+    };
+    Ok(HttpResponse::Ok()
+        .content_type(CONTENT_TYPE)
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(text))
+}
+
+/// Whether who asks has the admin grant. Where nobody is asked who they are, everybody has.
+async fn may_administer(hub: &Hub, request: &HttpRequest) -> Result<(), Problem> {
+    let authority = hub.authority();
+    if authority.believes_names() {
+        return Ok(());
+    }
+    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = authorization.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let identity = match token {
+        Some(token) => Some(authority.identify(token).await?),
+        None => authority.anonymous(),
+    };
+    match identity {
+        Some(identity) if identity.grants.admin => Ok(()),
+        Some(_) if token.is_some() => Err(Problem::new(ErrorCode::Forbidden, "this is for administrators")),
+        _ => Err(Problem::new(ErrorCode::Unauthorized, "this is for administrators: a token is needed")),
+    }
+}
