@@ -43,6 +43,7 @@ test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack
 
 .PHONY: test-browser
 test-browser: $(BROWSER) binary ## the pages in a real Chromium
+	cargo build --workspace --example authority
 	chromium="$$(tests/setup/chromium.sh)"; \
 	cd tests/browser && CHROMIUM="$$chromium" TOPICHUB_BIN='$(BIN)' npm test --silent
 

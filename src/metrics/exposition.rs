@@ -86,7 +86,7 @@ impl Page<'_> {
 }
 
 impl Exposition {
-    pub(crate) fn to_text(self) -> Result<String, Error> {
+    pub(crate) fn into_text(self) -> Result<String, Error> {
         let mut hub = Registry::with_prefix("topichub");
         hub.register_collector(Box::new(self));
         let mut machine = Registry::with_prefix("process");

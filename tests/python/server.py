@@ -72,9 +72,13 @@ class Server:
     """A running server. `limits` and `rules` go into the tables of its configuration file."""
 
     def __init__(
-        self, directory: Path, limits: Mapping[str, str | int | bool] | None = None, rules: Sequence[Rule] = ()
+        self,
+        directory: Path,
+        limits: Mapping[str, str | int | bool] | None = None,
+        rules: Sequence[Rule] = (),
+        drain: str = "0s",
     ) -> None:
-        command = [str(binary()), "serve", "--listen", "127.0.0.1:0"]
+        command = [str(binary()), "serve", "--listen", "127.0.0.1:0", "--drain", drain]
         if limits or rules:
             config = directory / "topichub.toml"
             lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in (limits or {}).items())]
@@ -137,11 +141,15 @@ class Server:
         assert self._process.poll() is None, "the server has ended:\n" + "".join(self.log)
         assert not any("panicked" in line for line in self.log), "".join(self.log)
 
-    def stop(self) -> int:
-        """Asks the process to end, and makes it if it does not; its exit code."""
+    def ask_to_stop(self) -> None:
+        """Asks the process to end."""
         self._process.terminate()
+
+    def stop(self, deadline: float = DEADLINE) -> int:
+        """Asks the process to end, and makes it if it does not; its exit code."""
+        self.ask_to_stop()
         try:
-            return self._process.wait(DEADLINE)
+            return self._process.wait(deadline)
         finally:
             self._process.kill()
             self._process.wait()

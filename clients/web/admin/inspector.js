@@ -75,6 +75,7 @@ export class Inspector {
   }
 
   #gap({ from, to, why }) {
+    if (this.#paused) return;
     $("tail").append(element("li", { className: "gap" }, `${count(to - from + 1, "message")} did not come: ${from} to ${to} (${why})`));
   }
 

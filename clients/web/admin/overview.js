@@ -1,6 +1,6 @@
 /** What `$sys.stats` says: numbers, lines over the last two minutes, and the busiest topics. */
 
-import { element } from "../page.js";
+import { count, element } from "../page.js";
 import { line, PLOT_BOX, svg } from "../plot.js";
 
 const PLOT_SECONDS = 120;
@@ -10,9 +10,9 @@ const GAUGES = [
   ["Sessions", ({ sessions, connections }) => `${whole(sessions)} of ${whole(connections)} connections`],
   ["Deliveries", ({ per_s }) => `${whole(per_s.deliveries)}/s`],
   ["Publishes", ({ per_s }) => `${whole(per_s.publishes)}/s`],
-  ["Dropped", ({ per_s, total }) => `${whole(per_s.dropped)}/s, ${whole(total.gaps)} gaps so far`],
+  ["Dropped", ({ per_s, total }) => `${whole(per_s.dropped)}/s, ${count(total.gaps, "gap")} so far`],
   ["Traffic", ({ per_s }) => `↓ ${bytes(per_s.bytes_in)}/s ↑ ${bytes(per_s.bytes_out)}/s`],
-  ["Topics", ({ topics, subscriptions }) => `${whole(topics)}, ${whole(subscriptions)} subscriptions`],
+  ["Topics", ({ topics, subscriptions }) => `${whole(topics)}, ${count(subscriptions, "subscription")}`],
   ["History", ({ history_bytes }) => bytes(history_bytes)],
   ["Waiting for slow readers", ({ outbox_bytes }) => bytes(outbox_bytes)],
   ["Registry lag, 99 %", ({ registry_lag_p99_ms }) => milliseconds(registry_lag_p99_ms)],

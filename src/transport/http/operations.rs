@@ -63,7 +63,7 @@ async fn metrics(hub: Hub, readers: Readers, request: HttpRequest) -> Result<Htt
         draining: hub.is_draining(),
     };
     // What is known of the process stands in files.
-    let written = web::block(move || exposition.to_text()).await;
+    let written = web::block(move || exposition.into_text()).await;
     let Ok(Ok(text)) = written else {
         return Err(Problem::new(ErrorCode::Internal, "the metrics could not be written"));
     };
