@@ -1,4 +1,4 @@
-# What one does here; `make` lists it. Installs go into tests/ and benches/ and are made once.
+# What one does here; `make` lists it. Installs go into tests/, benches/ and target/tools and are made once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,6 +13,7 @@ PYTHON := $(VENV)/.installed
 CONFORMANCE := tests/conformance/.venv/.installed
 NODE := tests/node/node_modules/.installed
 BROWSER := tests/browser/node_modules/.installed
+CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
 ESLINT := tests/node/node_modules/.bin/eslint
 TSC := tests/node/node_modules/.bin/tsc
 
@@ -27,7 +28,7 @@ run: ## build and serve the demo on http://127.0.0.1:8080
 # --- tests ---
 
 .PHONY: test
-test: test-rust test-python test-node test-browser conformance fuzz-short ## all tests; installs what they need
+test: test-rust test-python test-node test-browser test-package conformance fuzz-short ## all tests; installs what they need
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
@@ -46,6 +47,11 @@ test-browser: $(BROWSER) binary ## the pages in a real Chromium
 	cargo build --workspace --example authority
 	chromium="$$(tests/setup/chromium.sh)"; \
 	cd tests/browser && CHROMIUM="$$chromium" TOPICHUB_BIN='$(BIN)' npm test --silent
+
+.PHONY: test-package
+test-package: binary ## a Debian package of the debug build, installed beside the system and removed; where there is dpkg
+	if command -v dpkg-deb >/dev/null; then $(MAKE) --no-print-directory '$(CARGO_DEB)' && packaging/test.sh '$(CARGO_DEB)' '$(BIN)'; \
+	else echo 'there is no dpkg: the Debian package is not tested'; fi
 
 # The debug build, in which only the codec is optimised (see Cargo.toml), because the tests above have built it already.
 # Gigabytes are compressed on both sides: two to four minutes.
@@ -99,6 +105,17 @@ check-python: $(PYTHON)
 check-web: $(NODE)
 	$(ESLINT) --config tests/node/eslint.config.mjs clients/web tests/node tests/browser
 	$(TSC) --project tests/node/tsconfig.json
+
+# --- packages ---
+
+.PHONY: package
+package: $(CARGO_DEB) ## a Debian package of the release build, in target/debian; packaging/Dockerfile makes an image
+	cargo build --release --locked --bin topichub
+	'$(CARGO_DEB)' deb --no-build --locked
+
+# Without optimisation: a minute instead of two, and it compresses by the system's own programs.
+$(CARGO_DEB):
+	cargo install cargo-deb --version 3.8.0 --locked --quiet --debug --no-default-features --root '$(TARGET)/tools' --target-dir '$(TARGET)/tools'
 
 # --- measurements ---
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use crate::rules::TopicRule;
 
@@ -142,7 +142,8 @@ impl Default for Settings {
 pub(crate) struct HumanTime;
 
 impl HumanTime {
-    pub(crate) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    #[cfg(feature = "cli")]
+    pub(crate) fn serialize<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         humantime_serde::serialize(time, serializer)
     }
 

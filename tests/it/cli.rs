@@ -172,10 +172,15 @@ impl Server {
     }
 
     /// The head and body of the answer to one HTTP request.
-    fn http(&self, request: &str) -> (String, String) {
+    pub(crate) fn http(&self, request: &str) -> (String, String) {
+        self.http_with(request, "")
+    }
+
+    /// The same for a request with a body.
+    pub(crate) fn http_with(&self, request: &str, body: &str) -> (String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let request = format!("{request}\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address);
+        let request = format!("{request}\r\nHost: {}\r\nConnection: close\r\n\r\n{body}", self.address);
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();

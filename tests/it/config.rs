@@ -213,6 +213,31 @@ fn the_level_of_the_log_changes_live() {
 }
 
 #[test]
+fn what_clients_keep_secret_is_never_logged() {
+    let mut command = topichub(&["serve", "--listen", "127.0.0.1:0", "--log", "trace"]);
+    command.env("TOPICHUB_SERVER_SECRET", "hush-of-a-variable");
+    let server = Server::of(command);
+    let headers = "Authorization: Bearer hush-of-a-header\r\nCookie: id=hush-of-a-cookie";
+    let (head, _) = server.http(&format!("GET /ws?token=hush-of-a-query HTTP/1.1\r\n{headers}"));
+    assert!(head.starts_with("http/1.1 4"), "{head}");
+    let body = "hush-of-a-body";
+    let post = format!(
+        "POST /topics/a HTTP/1.1\r\n{headers}\r\nContent-Type: text/plain\r\nContent-Length: {}",
+        body.len()
+    );
+    let (head, _) = server.http_with(&post, body);
+    assert!(head.starts_with("http/1.1 2"), "{head}");
+    let subscriber = server.subscribe(&["a", "--count", "1"]);
+    assert_eq!(server.publish(&["a", "\"hush-of-a-message\""]).end().code, 0);
+    assert_eq!(subscriber.end().code, 0);
+    server.run.terminate();
+    let lines = server.run.end().errors;
+    assert!(lines.iter().any(|line| line.contains("TRACE")), "{lines:?}");
+    let told: Vec<_> = lines.iter().filter(|line| line.contains("hush")).collect();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[test]
 fn log_lines_can_be_json() {
     let file = directory("json_log").join("topichub.toml");
     std::fs::write(&file, "log.format = \"plain\"\n").unwrap();

@@ -18,6 +18,7 @@ mod library;
 mod listeners;
 mod metrics;
 mod permissions;
+mod packaging;
 mod purity;
 mod rates;
 mod raw_http;
