@@ -34,5 +34,7 @@ pub use topichub_protocol as protocol;
 pub use topichub_protocol::message::{Epoch, Message, Payload, Position};
 pub use topichub_protocol::topic::{Filter, Pattern, Topic};
 pub use transport::listener::Listener;
+pub use transport::origin::{AllowedOrigin, AllowedOriginError};
+pub use transport::proxies::{TrustedProxy, TrustedProxyError};
 pub use transport::server::serve;
 pub use transport::tls::{Tls, TlsError, TlsSettings};

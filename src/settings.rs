@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::rules::TopicRule;
+use crate::transport::origin::AllowedOrigin;
+use crate::transport::proxies::TrustedProxy;
 
 /// Limits and times of a hub. The defaults suit live topics in browsers.
 // What is said of a key here is what `topichub.example.toml` says of it, word for word (`topichub config --default`).
@@ -20,8 +22,8 @@ pub struct Settings {
     /// The most connections, WebSocket and HTTP together; fewer if the system allows fewer open files. Whoever comes
     /// beyond this limit or one of the next three is answered 503 with `Retry-After`.
     pub connections_max: usize,
-    /// The most connections from one address, or from one /64 of IPv6; 0 is no limit. Behind a proxy all connections
-    /// come from the proxy's address.
+    /// The most connections from one address, or from one /64 of IPv6; 0 is no limit. Behind a trusted proxy WebSockets
+    /// count for the client's address and HTTP for none; behind any other all come from the proxy's.
     pub connections_per_address_max: usize,
     /// The most connections at a time that have not said yet what they want.
     pub handshakes_max: usize,
@@ -67,6 +69,15 @@ pub struct Settings {
     /// From the start of a connection to the end of its request's header.
     #[serde(with = "HumanTime")]
     pub handshake_timeout: Duration,
+    /// The longest head of an HTTP request, in bytes.
+    pub header_bytes_max: usize,
+    /// Proxies in front of the server. What they say about their clients counts (`Forwarded`, `X-Forwarded-For`), and
+    /// their own connections are not limited by address.
+    #[serde(skip)]
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whose web pages may use the server beside its own. Clients that are no browsers are not asked.
+    #[serde(skip)]
+    pub allowed_origins: Vec<AllowedOrigin>,
     /// How much is remembered of which topics, and how their slow readers are treated: the first rule that matches
     /// counts. Of all others the last message is remembered, for an hour.
     #[serde(skip)]
@@ -123,6 +134,9 @@ impl Default for Settings {
             pong_timeout: Duration::from_secs(8),
             close_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
+            header_bytes_max: 16 * 1024,
+            trusted_proxies: Vec::new(),
+            allowed_origins: Vec::new(),
             topics: Vec::new(),
             history_bytes_max: 256 * 1024 * 1024,
             dedup_window: Duration::from_secs(120),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use topichub::auth::{AuthMistake, AuthSettings, Step as AuthStep};
-use topichub::{HistoryRule, Settings, TlsSettings, TopicRule};
+use topichub::{AllowedOrigin, HistoryRule, Settings, TlsSettings, TopicRule, TrustedProxy};
 
 use super::config_error::Step::{Entry, Key};
 use super::config_error::{Mistake, Step};
@@ -66,6 +66,15 @@ pub(crate) struct Server {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String", extend("default" = "30s"))]
     pub(crate) drain: Duration,
+    /// Proxies whose word about their clients counts: addresses, networks such as "10.0.0.0/8", or "unix".
+    #[schemars(with = "Vec<String>", extend("default" = Vec::<String>::new()))]
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
+    /// Whether connections of trusted proxies begin with a PROXY header (version 1 or 2).
+    pub(crate) proxy_protocol: bool,
+    /// Whose web pages may use the server beside its own: "https://app.example.com", "https://*.example.com", "null",
+    /// or "*" for all.
+    #[schemars(with = "Vec<String>", extend("default" = Vec::<String>::new()))]
+    pub(crate) allowed_origins: Vec<AllowedOrigin>,
 }
 
 /// `[log]`.
@@ -80,7 +89,14 @@ pub(crate) struct Log {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".to_owned(), workers: None, drain: Duration::from_secs(30) }
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            workers: None,
+            drain: Duration::from_secs(30),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            allowed_origins: Vec::new(),
+        }
     }
 }
 
@@ -142,6 +158,7 @@ impl Config {
             ("connections_max", limits.connections_max, 1),
             ("connections_per_address_max", limits.connections_per_address_max, 0),
             ("handshakes_max", limits.handshakes_max, 1),
+            ("header_bytes_max", limits.header_bytes_max, 1024),
             ("topics_per_session_max", limits.topics_per_session_max, 1),
             ("outbox_bytes_max", limits.outbox_bytes_max, 1),
             ("outbox_messages_max", limits.outbox_messages_max, 1),

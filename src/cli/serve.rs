@@ -36,6 +36,7 @@ struct Plan {
     doorkeeper: Doorkeeper,
     demo: Option<Pace>,
     tls: Option<TlsSettings>,
+    proxy_protocol: bool,
     reload: Reload,
 }
 
@@ -116,6 +117,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
         workers: config.server.workers.unwrap_or_else(cores),
         drain: config.server.drain,
         tls: config.tls.clone(),
+        proxy_protocol: config.server.proxy_protocol,
         doorkeeper: match &config.auth {
             _ if args.open => Doorkeeper::Open,
             Some(settings) => Doorkeeper::Auth(Box::new(settings.clone())),
@@ -132,6 +134,8 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
 pub(super) fn settings(config: Config, demo: bool) -> Result<Settings, TopicError> {
     let mut settings = config.limits;
     settings.topics = config.topics;
+    settings.trusted_proxies = config.server.trusted_proxies;
+    settings.allowed_origins = config.server.allowed_origins;
     if demo {
         // Behind those of the file, so that these win.
         settings.topics.extend(demo::rules()?);
@@ -177,6 +181,9 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
         Some(address) => format!("{http}://{address} and {websocket}://{address}/ws"),
         None => plan.listen.clone(),
     };
+    if plan.proxy_protocol {
+        listener = listener.with_proxy_protocol();
+    }
     if let Some(tls) = &tls {
         listener = listener.with_tls(tls.clone());
     }

@@ -12,6 +12,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::problem::Problem;
+use super::proxies::{self, TrustedProxy};
 use super::socket::Socket;
 use crate::clock::Clock;
 use crate::settings::Settings;
@@ -35,6 +36,7 @@ pub(crate) struct Admission {
     connections_per_address_max: usize,
     handshakes_max: usize,
     accepts_per_second_max: u32,
+    trusted_proxies: Vec<TrustedProxy>,
     connections: Arc<Connections>,
     /// The household of all, where addresses are not limited.
     anybody: Arc<Household>,
@@ -117,6 +119,7 @@ impl Admission {
             connections_per_address_max: settings.connections_per_address_max,
             handshakes_max: settings.handshakes_max,
             accepts_per_second_max: settings.accepts_per_second_max,
+            trusted_proxies: settings.trusted_proxies.clone(),
             connections,
             anybody,
             handshakes: AtomicUsize::new(0),
@@ -142,15 +145,32 @@ impl Admission {
         if self.connections.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
             return Err(self.refused(Refusal::Connections { max: self.connections_max }));
         }
-        let address = address.filter(|_| self.connections_per_address_max > 0);
-        let household =
-            address.map_or_else(|| Arc::clone(&self.anybody), |address| self.household(prefix(address)));
-        let ticket = Ticket(household);
-        if ticket.of_same_address() > Some(self.connections_per_address_max) {
-            return Err(self.refused(Refusal::Address { max: self.connections_per_address_max }));
+        let mut ticket = Ticket(Arc::clone(&self.anybody));
+        match address {
+            Some(address) if !self.trusts(Some(address)) => self.attribute(&mut ticket, address)?,
+            _ => {}
         }
         self.admitted.fetch_add(1, Ordering::Relaxed);
         Ok(ticket)
+    }
+
+    /// Whether a peer is a trusted proxy. Its connections are its clients'.
+    pub(crate) fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        proxies::trusts(&self.trusted_proxies, peer)
+    }
+
+    /// Counts a connection for its client's address from here on, or finds that there are too many from there.
+    pub(crate) fn attribute(&self, ticket: &mut Ticket, client: IpAddr) -> Result<(), Refusal> {
+        let max = self.connections_per_address_max;
+        if max == 0 {
+            return Ok(());
+        }
+        let household = self.household(prefix(client));
+        if Arc::strong_count(&household) > max {
+            return Err(self.refused(Refusal::Address { max }));
+        }
+        ticket.0 = household;
+        Ok(())
     }
 
     fn household(&self, address: IpAddr) -> Arc<Household> {
@@ -245,13 +265,6 @@ impl Connections {
     }
 }
 
-impl Ticket {
-    /// How many connections share the address, if that is counted.
-    fn of_same_address(&self) -> Option<usize> {
-        self.0.address.map(|_| Arc::strong_count(&self.0))
-    }
-}
-
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.0.connections.count.fetch_sub(1, Ordering::Relaxed);
@@ -321,6 +334,27 @@ mod tests {
         drop(first);
         admission.admit(address("192.0.2.1")).unwrap();
         drop((_other, _host));
+        assert!(admission.connections.households().is_empty());
+    }
+
+    #[test]
+    fn connections_of_a_trusted_proxy_count_for_their_clients() {
+        let admission = admission(|settings| {
+            settings.connections_per_address_max = 1;
+            settings.connections_max = 3;
+            settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        });
+        let [mut first, mut second, third] = [0; 3].map(|_| admission.admit(address("10.0.0.1")).unwrap());
+        let client = "203.0.113.9".parse().unwrap();
+        admission.attribute(&mut first, client).unwrap();
+        let refusal = admission.attribute(&mut second, client).unwrap_err();
+        assert_eq!(refusal, Refusal::Address { max: 1 });
+        drop(third);
+        assert_eq!(admission.admit(address("203.0.113.9")).unwrap_err(), Refusal::Address { max: 1 });
+        drop(first);
+        admission.attribute(&mut second, client).unwrap();
+        drop(second);
+        assert_eq!(admission.connections.count.load(Ordering::Relaxed), 0);
         assert!(admission.connections.households().is_empty());
     }
 

@@ -2,28 +2,37 @@
 //! what admission knows of it. The session takes over both.
 
 use std::cell::Cell;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use actix_web::HttpRequest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::admission::{Handshake, Ticket};
+use super::problem::Problem;
+use super::request_head::{HeadProgress, HeadWatch};
 use super::socket::Socket;
 
 /// What is known of a connection beside its bytes. Requests on it find it in their connection data.
 pub(crate) struct Arrival {
     /// The peer's, or what a trusted proxy has said in place of its own.
     pub(crate) address: Option<SocketAddr>,
+    pub(crate) is_secure: bool,
     handshake: Handshake,
     ticket: Cell<Option<Ticket>>,
 }
 
 impl Arrival {
-    pub(crate) fn new(address: Option<SocketAddr>, handshake: Handshake, ticket: Ticket) -> Rc<Self> {
-        Rc::new(Self { address, handshake, ticket: Cell::new(Some(ticket)) })
+    pub(crate) fn new(
+        address: Option<SocketAddr>,
+        is_secure: bool,
+        handshake: Handshake,
+        ticket: Ticket,
+    ) -> Rc<Self> {
+        Rc::new(Self { address, is_secure, handshake, ticket: Cell::new(Some(ticket)) })
     }
 
     /// The connection has said what it wants.
@@ -37,10 +46,46 @@ impl Arrival {
     }
 }
 
+/// Whether a request has come over TLS of ours.
+pub(crate) fn is_secure(request: &HttpRequest) -> bool {
+    let arrival = request.conn_data::<Rc<Arrival>>();
+    arrival.map_or_else(|| request.app_config().secure(), |arrival| arrival.is_secure)
+}
+
 /// What the HTTP server reads from and writes to.
 pub(crate) struct Stream {
     pub(crate) socket: Socket,
     pub(crate) arrival: Rc<Arrival>,
+    reading: Reading,
+}
+
+/// What is being read.
+enum Reading {
+    /// The first head.
+    Head(HeadWatch),
+    Rest,
+    /// Nothing: the peer has been told why, and what it still sends is thrown away, because hanging up on it would
+    /// reset the connection and could take the answer along.
+    Refused,
+}
+
+impl Stream {
+    pub(crate) fn new(socket: Socket, arrival: Rc<Arrival>, header_bytes_max: usize) -> Self {
+        Self { socket, arrival, reading: Reading::Head(HeadWatch::new(header_bytes_max)) }
+    }
+
+    fn refuse(&mut self, problem: &Problem) {
+        let _ = self.socket.try_write(&[IoSlice::new(&problem.to_response_bytes())]);
+        self.socket.stop_writing();
+        self.reading = Reading::Refused;
+    }
+
+    /// Reads on for nobody, up to the end.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut discarded = [0; 4096];
+        while ready!(self.socket.poll_receive(cx, &mut discarded))? > 0 {}
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Stream {
@@ -49,13 +94,35 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        if !matches!(self.reading, Reading::Refused) {
+            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        }
+        if let Reading::Head(watch) = &mut self.reading {
+            let max = watch.max();
+            match watch.see(&buffer.filled()[before..]) {
+                HeadProgress::Arriving => {}
+                HeadProgress::Complete => self.reading = Reading::Rest,
+                HeadProgress::TooLong => {
+                    buffer.set_filled(before);
+                    self.refuse(&Problem::head_too_long(max));
+                }
+            }
+        }
+        match self.reading {
+            Reading::Refused => self.poll_discard(cx),
+            Reading::Head(_) | Reading::Rest => Poll::Ready(Ok(())),
+        }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
+        match self.reading {
+            // It has its answer.
+            Reading::Refused => Poll::Ready(Ok(bytes.len())),
+            Reading::Head(_) | Reading::Rest => Pin::new(&mut self.socket).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

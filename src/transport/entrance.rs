@@ -1,4 +1,5 @@
-//! What each newcomer passes before the HTTP server hears of it: admission, the turnstile, and TLS. All of it together
+//! What each newcomer passes before the HTTP server hears of it: admission, the turnstile, what a
+//! proxy says, and TLS. All of it together
 //! counts as its handshake.
 
 use std::io;
@@ -9,8 +10,9 @@ use std::time::Duration;
 
 use super::admission::{Admission, Handshake, Refusal, Ticket};
 use super::arrival::{Arrival, Stream};
+use super::listener::Expected;
+use super::proxy_header;
 use super::socket::Socket;
-use super::tls::Tls;
 use super::tls::session::TlsSocket;
 use super::turnstile::Turnstile;
 
@@ -18,9 +20,10 @@ use super::turnstile::Turnstile;
 pub(super) struct Entrance {
     pub(super) admission: Arc<Admission>,
     pub(super) turnstile: Rc<Turnstile>,
-    pub(super) tls: Option<Tls>,
+    pub(super) expected: Expected,
     /// How long each part of the handshake may take.
     pub(super) timeout: Duration,
+    pub(super) header_bytes_max: usize,
 }
 
 /// A connection that has just been accepted.
@@ -41,34 +44,59 @@ impl Entrance {
 
     /// Waits until it is the newcomer's turn and it speaks HTTP. Who is refused is told so.
     pub(super) async fn enter(&self, newcomer: Newcomer) -> Option<Stream> {
-        let Newcomer { socket, address, admitted } = newcomer;
-        match admitted {
-            Ok((ticket, handshake)) => {
-                self.turnstile.pass().await;
-                let secured = tokio::time::timeout(self.timeout, self.secure(socket)).await;
-                match secured.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-                    Ok(socket) => Some(Stream { socket, arrival: Arrival::new(address, handshake, ticket) }),
-                    Err(error) => {
-                        log::debug!("a TLS handshake has failed: {error}");
-                        None
-                    }
-                }
-            }
-            // What it could be told it could not read, and to shake hands first is what there is no room for.
-            Err(_) if self.tls.is_some() => None,
-            Err(refusal) => {
-                self.admission.refuse(socket, refusal).await;
-                None
+        let Newcomer { mut socket, mut address, admitted } = newcomer;
+        let (mut ticket, handshake) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => return self.refuse(socket, refusal).await,
+        };
+        self.turnstile.pass().await;
+        if let Some(client) = self.named_by_proxy(&mut socket, address).await.map_err(log_failure).ok()? {
+            address = Some(client);
+            if let Err(refusal) = self.admission.attribute(&mut ticket, client.ip()) {
+                return self.refuse(socket, refusal).await;
             }
         }
+        let socket = self.in_time(self.secure(socket)).await.map_err(log_failure).ok()?;
+        let is_secure = matches!(socket, Socket::Tls(_));
+        let arrival = Arrival::new(address, is_secure, handshake, ticket);
+        Some(Stream::new(socket, arrival, self.header_bytes_max))
+    }
+
+    async fn refuse(&self, socket: Socket, refusal: Refusal) -> Option<Stream> {
+        // With TLS it could not read what it is told, and there is no room to shake hands first.
+        if self.expected.tls.is_none() {
+            self.admission.refuse(socket, refusal).await;
+        }
+        None
+    }
+
+    /// The client's address, where a trusted proxy is to name it.
+    async fn named_by_proxy(
+        &self,
+        socket: &mut Socket,
+        peer: Option<SocketAddr>,
+    ) -> io::Result<Option<SocketAddr>> {
+        if !self.expected.proxy_protocol || !self.admission.trusts(peer.map(|peer| peer.ip())) {
+            return Ok(None);
+        }
+        self.in_time(proxy_header::read(socket)).await
     }
 
     async fn secure(&self, socket: Socket) -> io::Result<Socket> {
-        match (&self.tls, socket) {
+        match (&self.expected.tls, socket) {
             (Some(tls), Socket::Tcp(stream)) => {
                 Ok(Socket::Tls(Box::new(TlsSocket::accept(stream, tls.config()).await?)))
             }
             (_, socket) => Ok(socket),
         }
     }
+
+    async fn in_time<T>(&self, part: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let part = tokio::time::timeout(self.timeout, part).await;
+        part.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+fn log_failure(error: io::Error) {
+    log::debug!("a connection ends before its first request: {error}");
 }

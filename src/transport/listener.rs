@@ -13,7 +13,15 @@ use super::tls::Tls;
 #[derive(Debug)]
 pub struct Listener {
     pub(super) bound: Bound,
+    pub(super) expected: Expected,
+}
+
+/// What comes before HTTP.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Expected {
     pub(super) tls: Option<Tls>,
+    /// Whether connections of trusted proxies begin with a header of theirs.
+    pub(super) proxy_protocol: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +61,14 @@ impl Listener {
     /// Takes TLS only. On a unix socket, which nobody can listen in on, it makes no difference.
     #[must_use]
     pub fn with_tls(self, tls: Tls) -> Self {
-        Self { tls: Some(tls), ..self }
+        Self { expected: Expected { tls: Some(tls), ..self.expected }, ..self }
+    }
+
+    /// Expects that each connection from a [trusted proxy](crate::Settings::trusted_proxies) begins with a header of the
+    /// PROXY protocol, version 1 or 2, that names the client. From others it is not understood.
+    #[must_use]
+    pub fn with_proxy_protocol(self) -> Self {
+        Self { expected: Expected { proxy_protocol: true, ..self.expected }, ..self }
     }
 
     /// Where TCP connections come; none for a unix socket.
@@ -71,13 +86,13 @@ impl Listener {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self { bound: Bound::Tcp(listener), tls: None }
+        Self { bound: Bound::Tcp(listener), expected: Expected::default() }
     }
 }
 
 #[cfg(unix)]
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self { bound: Bound::Unix(listener), tls: None }
+        Self { bound: Bound::Unix(listener), expected: Expected::default() }
     }
 }

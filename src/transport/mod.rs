@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 mod arrival;
+mod cors;
 mod credential;
 pub(crate) mod encoder;
 mod entrance;
@@ -10,7 +11,11 @@ pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod link;
 pub(crate) mod listener;
+pub(crate) mod origin;
 pub(crate) mod problem;
+pub(crate) mod proxies;
+mod proxy_header;
+mod request_head;
 pub(crate) mod route;
 pub(crate) mod server;
 mod socket;

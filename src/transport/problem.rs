@@ -83,6 +83,13 @@ impl Problem {
         Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
     }
 
+    /// The head of a request is longer than so many bytes.
+    pub(crate) fn head_too_long(max: usize) -> Self {
+        let detail = format!("the head of the request is longer than the limit of {max} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self { status, ..Self::new(ErrorCode::TooLarge, detail) }
+    }
+
     /// There is no room now; there may be in so many seconds.
     pub(crate) fn unavailable(detail: String, retry_after: u64) -> Self {
         Self { retry_after: Some(retry_after), ..Self::new(ErrorCode::Unavailable, detail) }

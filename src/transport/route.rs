@@ -11,10 +11,13 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 
+use super::arrival;
 use super::credential;
 use super::handshake::negotiate;
 use super::link::Link;
+use super::origin::{self, Site};
 use super::problem::Problem;
+use super::proxies;
 use super::source::Source;
 use crate::actors::session::Session;
 use crate::embed::Hub;
@@ -28,12 +31,19 @@ pub(crate) async fn websocket(
     let settings = hub.settings();
     let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
     hub.takes_newcomers()?;
+    let admission = hub.admission();
+    let peer = request.peer_addr().map(|address| address.ip());
+    let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, request.headers())?;
+    let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
+    let site = Site::new(request.headers(), forwarded, arrival::is_secure(&request));
+    origin::check(request.headers(), &site, settings)?;
     let identity = credential::identify(hub.authority(), request.headers(), request.query_string(), true);
     let identity = identity.await?;
-    let admission = hub.admission();
-    let address = request.peer_addr().map(|address| address.ip());
-    let ticket = admission.admit(address);
-    let ticket = ticket.map_err(|refusal| admission.problem(refusal))?;
+    let mut ticket = admission.admit(peer).map_err(|refusal| admission.problem(refusal))?;
+    if let Some(client) = client {
+        admission.attribute(&mut ticket, client).map_err(|refusal| admission.problem(refusal))?;
+    }
+    let address = client.or(peer);
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();

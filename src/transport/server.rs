@@ -2,6 +2,7 @@
 //! actix-web `App`.
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,19 +12,23 @@ use actix_server::Server;
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::web::ServiceConfig;
-use actix_web::{App, Error, HttpMessage, HttpResponse, web};
+use actix_web::{App, Error, HttpMessage, HttpResponse, ResponseError, web};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::admission::Ticket;
 use super::arrival::{Arrival, Stream};
 use super::credential;
 use super::entrance::Entrance;
 use super::handshake::{Accepted, negotiate};
 use super::link::Link;
-use super::listener::{Bound, Listener};
+use super::listener::{Bound, Expected, Listener};
+use super::origin::{self, Site};
 use super::problem::Problem;
+use super::proxies;
+use super::request_head::head_bytes;
 use super::socket::Socket;
 use super::source::Source;
 use super::tls::Tls;
@@ -55,15 +60,17 @@ pub fn serve(
         .max_concurrent_connections(usize::MAX)
         .shutdown_timeout(2)
         .disable_signals();
-    for Listener { bound, tls } in listeners {
-        tls.iter().for_each(Tls::watch);
+    for Listener { bound, expected } in listeners {
+        expected.tls.iter().for_each(Tls::watch);
         let hub = hub.clone();
         server = match bound {
-            Bound::Tcp(tcp) => server
-                .listen("topichub", tcp, move || http_service::<TcpStream>(hub.clone(), tls.clone(), pages)),
+            Bound::Tcp(tcp) => server.listen("topichub", tcp, move || {
+                http_service::<TcpStream>(hub.clone(), expected.clone(), pages)
+            }),
             #[cfg(unix)]
-            Bound::Unix(unix) => server
-                .listen_uds("topichub", unix, move || http_service::<UnixStream>(hub.clone(), None, pages)),
+            Bound::Unix(unix) => server.listen_uds("topichub", unix, move || {
+                http_service::<UnixStream>(hub.clone(), expected.clone(), pages)
+            }),
         }?;
     }
     Ok(server.run())
@@ -71,7 +78,7 @@ pub fn serve(
 
 fn http_service<Accepted: Into<Socket> + 'static>(
     hub: Hub,
-    tls: Option<Tls>,
+    expected: Expected,
     pages: fn(&mut ServiceConfig),
 ) -> impl ServiceFactory<
     Accepted,
@@ -81,6 +88,7 @@ fn http_service<Accepted: Into<Socket> + 'static>(
     InitError = (),
 > {
     let (handshake_timeout, drained) = (hub.settings().handshake_timeout, hub.clone());
+    let header_bytes_max = hub.settings().header_bytes_max;
     let app = App::new()
         .configure(|app| hub.configure(app))
         .configure(pages)
@@ -90,9 +98,17 @@ fn http_service<Accepted: Into<Socket> + 'static>(
         .wrap_fn(move |request, app| {
             let arrival = request.request().conn_data::<Rc<Arrival>>();
             arrival.into_iter().for_each(|arrival| arrival.end_handshake());
-            let (answered, hub) = (app.call(request), drained.clone());
+            let is_too_long = head_bytes(request.uri(), request.headers()) > header_bytes_max;
+            let answer = if is_too_long { Err(request) } else { Ok(app.call(request)) };
+            let hub = drained.clone();
             async move {
-                let mut answer = answered.await?;
+                let mut answer = match answer {
+                    Ok(answer) => answer.await?.map_into_left_body(),
+                    Err(request) => {
+                        let problem = Problem::head_too_long(header_bytes_max);
+                        request.into_response(problem.error_response()).map_into_right_body()
+                    }
+                };
                 if hub.is_draining() {
                     // Whoever goes on is to find another server.
                     answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
@@ -101,7 +117,13 @@ fn http_service<Accepted: Into<Socket> + 'static>(
             }
         });
     let admission = Arc::clone(hub.admission());
-    let entrance = Entrance { admission, turnstile: Turnstile::new(), tls, timeout: handshake_timeout };
+    let entrance = Entrance {
+        admission,
+        turnstile: Turnstile::new(),
+        expected,
+        timeout: handshake_timeout,
+        header_bytes_max,
+    };
     let upgrade = move |(request, framed): (Request, Framed<Stream, h1::Codec>)| {
         let hub = hub.clone();
         async move {
@@ -142,8 +164,8 @@ fn http_service<Accepted: Into<Socket> + 'static>(
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
 async fn upgrade(hub: &Hub, request: &Request, mut stream: Stream, early: &[u8]) {
-    match accept(hub, request).await {
-        Ok((accepted, identity)) => begin(hub, &accepted, identity, stream, early),
+    match accept(hub, request, &stream.arrival).await {
+        Ok((accepted, visitor)) => begin(hub, &accepted, visitor, stream.socket, early),
         Err(problem) => {
             let _ = stream.socket.write_all(&problem.to_response_bytes()).await;
             let _ = stream.socket.shutdown().await;
@@ -151,21 +173,40 @@ async fn upgrade(hub: &Hub, request: &Request, mut stream: Stream, early: &[u8])
     }
 }
 
-async fn accept(hub: &Hub, request: &Request) -> Result<(Accepted, Option<Arc<Identity>>), Problem> {
+/// Whose connection it is, as far as the handshake shows.
+struct Visitor {
+    ticket: Ticket,
+    address: Option<IpAddr>,
+    identity: Option<Arc<Identity>>,
+}
+
+async fn accept(hub: &Hub, request: &Request, arrival: &Arrival) -> Result<(Accepted, Visitor), Problem> {
+    let max = hub.settings().header_bytes_max;
+    if head_bytes(request.uri(), request.headers()) > max {
+        return Err(Problem::head_too_long(max));
+    }
     if request.path() != WEBSOCKET_PATH {
         return Err(Problem::not_found(format!("WebSockets are at {WEBSOCKET_PATH}")));
     }
     hub.takes_newcomers()?;
-    let (headers, query) = (request.headers(), request.uri().query().unwrap_or_default());
-    let accepted = negotiate(request.method(), request.version(), headers, hub.settings())?;
-    // That a page may ask at all was checked before.
-    Ok((accepted, credential::identify(hub.authority(), headers, query, true).await?))
+    let (settings, headers, admission) = (hub.settings(), request.headers(), hub.admission());
+    let accepted = negotiate(request.method(), request.version(), headers, settings)?;
+    let peer = arrival.address.map(|address| address.ip());
+    let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, headers)?;
+    let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
+    origin::check(headers, &Site::new(headers, forwarded, arrival.is_secure), settings)?;
+    let query = request.uri().query().unwrap_or_default();
+    let identity = credential::identify(hub.authority(), headers, query, true).await?;
+    let mut ticket = arrival.take_ticket().ok_or_else(|| Problem::bad_request("one handshake is enough"))?;
+    if let Some(client) = client {
+        admission.attribute(&mut ticket, client).map_err(|refusal| admission.problem(refusal))?;
+    }
+    Ok((accepted, Visitor { ticket, address: client.or(peer), identity }))
 }
 
-fn begin(hub: &Hub, accepted: &Accepted, identity: Option<Arc<Identity>>, stream: Stream, early: &[u8]) {
+fn begin(hub: &Hub, accepted: &Accepted, visitor: Visitor, socket: Socket, early: &[u8]) {
     let (worker, settings) = (hub.worker(), hub.settings());
-    let Some(ticket) = stream.arrival.take_ticket() else { return };
-    let link = Link::socket(stream.socket, &accepted.terms(settings), Rc::clone(&worker.outboxes));
+    let link = Link::socket(socket, &accepted.terms(settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
          sec-websocket-accept: {}\r\n",
@@ -184,6 +225,6 @@ fn begin(hub: &Hub, accepted: &Accepted, identity: Option<Arc<Identity>>, stream
     head.push_str("\r\n");
     link.send(head.as_bytes());
     let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
-    let address = stream.arrival.address.map(|address| address.ip());
+    let Visitor { ticket, address, identity } = visitor;
     Session::begin(worker, link, source, ticket, address, identity);
 }

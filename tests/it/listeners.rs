@@ -1,10 +1,11 @@
 //! Where a server can be reached: several listeners at a time, unix sockets among them.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use topichub::{Listener, Settings};
 
@@ -70,4 +71,27 @@ async fn a_socket_that_a_server_left_behind_is_replaced_and_one_in_use_is_not() 
     std::fs::write(&path, "somebody's letter").unwrap();
     assert_eq!(Listener::unix(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's letter");
+}
+
+/// Ends with the test.
+struct Binary(Child);
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_command_listens_on_a_unix_socket_and_says_so() {
+    let path = path("command");
+    let _ = std::fs::remove_file(&path);
+    let listen = format!("unix:{}", path.display());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_topichub"));
+    command.args(["serve", "--workers", "1", "--log", "info", "--listen", &listen]);
+    let mut binary = Binary(command.stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(binary.0.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains(&format!("serves {listen} with"))));
+    assert!(is_healthy(connect(&path)));
 }

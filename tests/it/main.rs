@@ -17,13 +17,16 @@ mod library;
 #[cfg(unix)]
 mod listeners;
 mod metrics;
-mod permissions;
+mod origin;
 mod packaging;
+mod permissions;
+mod proxy;
 mod purity;
 mod rates;
 mod raw_http;
 mod service;
 mod slow_readers;
+mod smuggling;
 mod support;
 mod sys;
 mod tls;

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -91,6 +92,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, receiver) = mpsc::channel();
+        WATCH_WORKERS.call_once(watch_workers);
         let thread = std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
                 let hub = Hub::start_with(settings, authority).unwrap();
@@ -162,7 +164,23 @@ impl Drop for Server {
             let ended = thread.join();
             assert!(ended.is_ok() || std::thread::panicking(), "the server panicked");
         }
+        let panics = WORKER_PANICS.load(Ordering::Relaxed);
+        assert!(panics == 0 || std::thread::panicking(), "a worker of this or another test panicked");
     }
+}
+
+/// A panic of a worker ends its thread and nothing else: it would pass unseen.
+static WORKER_PANICS: AtomicUsize = AtomicUsize::new(0);
+static WATCH_WORKERS: Once = Once::new();
+
+fn watch_workers() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("actix-")) {
+            WORKER_PANICS.fetch_add(1, Ordering::Relaxed);
+        }
+        hook(panic);
+    }));
 }
 
 /// A handshake request with some headers more.

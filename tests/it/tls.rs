@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -15,7 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{Connector, connect_async_tls_with_config};
 use topichub::{Settings, Tls, TlsSettings};
 
-use crate::support::{Client, DEADLINE, JSON, Server, upgrade, wait_until};
+use crate::support::{Client, DEADLINE, JSON, Server, masked, upgrade, wait_until};
 
 /// An authority, and files with what it has signed.
 struct Authority {
@@ -149,6 +150,21 @@ async fn one_port_speaks_https_and_wss() {
 }
 
 #[actix_web::test]
+async fn the_end_of_a_websocket_is_said_in_tls_too() {
+    let authority = Authority::new("end");
+    let server = serve(Settings::default(), &Tls::new(authority.settings()).unwrap());
+    // A close of its own, and a frame that breaks the protocol.
+    for last in [masked(0x88, &1000u16.to_be_bytes()), masked(0xff, b"")] {
+        let mut tunnel = tunnel(&server, &Arc::new(authority.client())).unwrap();
+        tunnel.write_all(upgrade("").as_bytes()).unwrap();
+        tunnel.write_all(&last).unwrap();
+        let mut said = Vec::new();
+        tunnel.read_to_end(&mut said).expect("an end without close_notify could be an attacker's");
+        assert!(said.starts_with(b"HTTP/1.1 101 "));
+    }
+}
+
+#[actix_web::test]
 async fn what_comes_in_small_pieces_is_put_together_and_a_change_of_keys_is_followed() {
     let authority = Authority::new("pieces");
     let server = serve(Settings::default(), &Tls::new(authority.settings()).unwrap());
@@ -209,14 +225,77 @@ async fn a_new_certificate_is_used_at_once_and_nobody_is_dropped() {
 }
 
 #[actix_web::test]
+async fn under_load_a_new_certificate_costs_nobody_anything() {
+    const RENEWALS: usize = 20;
+    let authority = Authority::new("load");
+    let tls = Tls::new(authority.settings()).unwrap();
+    let server = Arc::new(serve(Settings::default(), &tls));
+    let mut open = Vec::new();
+    for _ in 0..20 {
+        open.push(connect(&server, authority.client()).await);
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let newcomers = [0; 2].map(|_| {
+        let (server, done, config) = (Arc::clone(&server), Arc::clone(&done), Arc::new(authority.client()));
+        std::thread::spawn(move || {
+            let mut count = 0;
+            while !done.load(Ordering::Relaxed) {
+                assert!(health(&server, &config).unwrap().0.ends_with("ok\n"));
+                count += 1;
+            }
+            count
+        })
+    });
+    for renewal in 0..RENEWALS {
+        authority.renew();
+        tls.reload().unwrap();
+        for client in &mut open {
+            assert_eq!(client.ask(json!({"op": "ping", "id": renewal})).await["op"], "pong");
+        }
+    }
+    done.store(true, Ordering::Relaxed);
+    let came: usize = newcomers.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert!(came > RENEWALS, "{came} newcomers");
+}
+
+#[actix_web::test]
+async fn a_proxy_may_name_the_client_before_tls_begins() {
+    let authority = Authority::new("proxied");
+    let (tls, mut settings) = (Tls::new(authority.settings()).unwrap(), Settings::default());
+    settings.connections_per_address_max = 1;
+    settings.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    let server = Server::listening(settings, move |tcp| {
+        vec![topichub::Listener::from(tcp).with_tls(tls).with_proxy_protocol()]
+    });
+    let config = Arc::new(authority.client());
+    let enter = |client: &str| {
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(Arc::clone(&config), name).unwrap();
+        let mut socket = TcpStream::connect(server.address).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket.write_all(format!("PROXY TCP4 {client} 127.0.0.1 4711 443\r\n").as_bytes()).unwrap();
+        let mut tunnel = StreamOwned::new(session, socket);
+        tunnel.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut status = [0; 12];
+        tunnel.read_exact(&mut status).map(|()| (status, tunnel))
+    };
+    let (status, _first) = enter("203.0.113.1").unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    assert!(enter("203.0.113.1").is_err(), "one connection from there is enough");
+    enter("203.0.113.2").unwrap();
+}
+
+#[actix_web::test]
 async fn where_clients_need_a_certificate_only_one_of_the_authority_will_do() {
     let (authority, stranger) = (Authority::new("mutual"), Authority::new("stranger"));
     let mut settings = authority.settings();
     settings.client_ca = Some(authority.path("ca.pem"));
     let server = serve(Settings::default(), &Tls::new(settings).unwrap());
     for version in [&version::TLS13, &version::TLS12] {
-        let known = Arc::new(authority.client_with(version, Some(authority.sign())));
-        assert!(health(&server, &known).unwrap().0.ends_with("ok\n"));
+        let mut known = authority.client_with(version, Some(authority.sign()));
+        // So that the certificate comes in many records.
+        known.max_fragment_size = Some(64);
+        assert!(health(&server, &Arc::new(known)).unwrap().0.ends_with("ok\n"));
         for own in [None, Some(stranger.sign())] {
             let unknown = Arc::new(authority.client_with(version, own));
             let error = health(&server, &unknown).map(|(answer, _)| answer).unwrap_err();
@@ -245,6 +324,35 @@ async fn a_handshake_that_fails_or_never_ends_gives_its_place_back() {
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
         wait_until("the place is free", || health(&server, &config).is_ok());
     }
+}
+
+#[actix_web::test]
+async fn what_is_no_record_ends_a_session_and_hurts_nobody() {
+    let authority = Authority::new("garbage");
+    let server = serve(Settings::default(), &Tls::new(authority.settings()).unwrap());
+    let mut healthy = connect(&server, authority.client()).await;
+    for version in [&version::TLS13, &version::TLS12] {
+        let config = Arc::new(authority.client_with(version, None));
+        let garbage: [&[u8]; 6] = [
+            &[0xff; 40],
+            b"\x17\x03\x03\x00\x20ciphertext of nobody knows whom....",
+            b"\x16\x03\x03\x00\x04\x18\x00\x00\x01",
+            b"\x15\x03\x03\x00\x02\x02\x28",
+            b"\x17\x03\x03\xff\xff",
+            b"\x14\x03\x03\x00\x01\x02",
+        ];
+        for bytes in garbage {
+            let mut tunnel = tunnel(&server, &config).unwrap();
+            tunnel.write_all(upgrade("").as_bytes()).unwrap();
+            let mut first = [0; 12];
+            tunnel.read_exact(&mut first).unwrap();
+            assert_eq!(&first, b"HTTP/1.1 101");
+            wait_until("the session has begun", || server.hub.sessions() == 2);
+            tunnel.sock.write_all(bytes).unwrap();
+            wait_until("the session has ended", || server.hub.sessions() == 1);
+        }
+    }
+    assert_eq!(healthy.ask(json!({"op": "ping", "id": 1})).await["op"], "pong");
 }
 
 #[actix_web::test]

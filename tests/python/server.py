@@ -16,6 +16,10 @@ from typing import IO, Any
 # How long anything may take before a story has failed. Nothing waits this long when all is well.
 DEADLINE = 10.0
 
+# For localhost and 127.0.0.1, signed by itself, for a hundred years: it guards nothing.
+CERTIFICATE = Path(__file__).with_name("certificates") / "certificate.pem"
+KEY = CERTIFICATE.with_name("key.pem")
+
 _ADDRESS = re.compile(r"\b(127\.0\.0\.1):(\d+)\b")
 
 
@@ -69,7 +73,8 @@ class Rule:
 
 
 class Server:
-    """A running server. `limits` and `rules` go into the tables of its configuration file."""
+    """A running server. `limits` and `rules` go into the tables of its configuration file, and with `tls` it speaks
+    TLS only, with the certificate that lies beside the tests."""
 
     def __init__(
         self,
@@ -77,12 +82,17 @@ class Server:
         limits: Mapping[str, str | int | bool] | None = None,
         rules: Sequence[Rule] = (),
         drain: str = "0s",
+        *,
+        tls: bool = False,
     ) -> None:
         command = [str(binary()), "serve", "--listen", "127.0.0.1:0", "--drain", drain]
-        if limits or rules:
+        self.tls = tls
+        if limits or rules or tls:
             config = directory / "topichub.toml"
             lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in (limits or {}).items())]
             lines += [line for rule in rules for line in rule.lines()]
+            if tls:
+                lines += ["[tls]", f"certificate = {json.dumps(str(CERTIFICATE))}", f"key = {json.dumps(str(KEY))}"]
             config.write_text("\n".join(lines) + "\n")
             command += ["--config", str(config)]
         self.log: list[str] = []
@@ -111,7 +121,7 @@ class Server:
 
     @property
     def websocket_url(self) -> str:
-        return f"ws://{self.host}:{self.port}/ws"
+        return f"{'wss' if self.tls else 'ws'}://{self.host}:{self.port}/ws"
 
     @property
     def resident_kib(self) -> int:

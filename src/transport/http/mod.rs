@@ -13,13 +13,19 @@ mod request;
 mod sessions;
 mod topics;
 
+use actix_web::middleware::from_fn;
 use actix_web::{HttpRequest, HttpResponse, guard, web};
 
+use super::cors::cross_origin;
 use super::problem::Problem;
 use crate::embed::Hub;
 
 /// Adds the HTTP API to an `App`.
 pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
+    let from_elsewhere = |hub: &Hub| {
+        let hub = hub.clone();
+        from_fn(move |request, next| cross_origin(hub.clone(), request, next))
+    };
     let purges = hub.clone();
     let (publishing, batches, histories, presences) = (hub.clone(), hub.clone(), hub.clone(), hub.clone());
     app.service(
@@ -27,18 +33,21 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
             .route(
                 web::post().to(move |request, body| publishing::publish(publishing.clone(), request, body)),
             )
-            .default_service(web::to(|| only("POST"))),
+            .default_service(web::to(|| only("POST")))
+            .wrap(from_elsewhere(hub)),
     );
     app.service(
         web::resource("/topics/{topic}/messages")
             .route(look().to(move |request: HttpRequest| history::messages(histories.clone(), request)))
             .route(web::delete().to(move |request: HttpRequest| topics::purge(purges.clone(), request)))
-            .default_service(web::to(|| only("GET, HEAD, DELETE"))),
+            .default_service(web::to(|| only("GET, HEAD, DELETE")))
+            .wrap(from_elsewhere(hub)),
     );
     app.service(
         web::resource("/topics/{topic}/presence")
             .route(look().to(move |request: HttpRequest| presence::presence(presences.clone(), request)))
-            .default_service(web::to(|| only("GET, HEAD"))),
+            .default_service(web::to(|| only("GET, HEAD")))
+            .wrap(from_elsewhere(hub)),
     );
     app.service(
         web::resource("/publish")
@@ -46,7 +55,8 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
                 web::post()
                     .to(move |request, body| publishing::publish_batch(batches.clone(), request, body)),
             )
-            .default_service(web::to(|| only("POST"))),
+            .default_service(web::to(|| only("POST")))
+            .wrap(from_elsewhere(hub)),
     );
     administration(hub, app);
     app.route("/openapi.json", look().to(openapi::document));
@@ -57,18 +67,24 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
 fn administration(hub: &Hub, app: &mut web::ServiceConfig) {
     let (topics, list, one, all, some, token) =
         (hub.clone(), hub.clone(), hub.clone(), hub.clone(), hub.clone(), hub.clone());
+    let from_elsewhere = || {
+        let hub = hub.clone();
+        from_fn(move |request, next| cross_origin(hub.clone(), request, next))
+    };
     app.service(
         web::resource("/topics")
             .route(look().to(move |request: HttpRequest| topics::list(topics.clone(), request)))
-            .default_service(web::to(|| only("GET, HEAD"))),
+            .default_service(web::to(|| only("GET, HEAD")))
+            .wrap(from_elsewhere()),
     );
     app.service(
         web::resource("/sessions")
             .route(look().to(move |request: HttpRequest| sessions::list(list.clone(), request)))
-            .default_service(web::to(|| only("GET, HEAD"))),
+            .default_service(web::to(|| only("GET, HEAD")))
+            .wrap(from_elsewhere()),
     );
     let act = |path: &str, route: actix_web::Route| {
-        web::resource(path).route(route).default_service(web::to(|| only("POST")))
+        web::resource(path).route(route).default_service(web::to(|| only("POST"))).wrap(from_elsewhere())
     };
     app.service(act(
         "/sessions/{session}/disconnect",

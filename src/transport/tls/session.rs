@@ -48,6 +48,8 @@ pub(crate) struct TlsSocket {
     sealed: Vec<u8>,
     peer_has_closed: bool,
     has_said_goodbye: bool,
+    /// An error has ended the session: it must not be asked again.
+    is_broken: bool,
 }
 
 impl TlsSocket {
@@ -62,6 +64,7 @@ impl TlsSocket {
             sealed: Vec::new(),
             peer_has_closed: false,
             has_said_goodbye: false,
+            is_broken: false,
         };
         poll_fn(|cx| socket.poll_handshake(cx)).await?;
         Ok(socket)
@@ -168,6 +171,9 @@ impl TlsSocket {
         open: &mut dyn FnMut(&[u8]),
         seal: impl FnOnce(WriteTraffic<'_, ServerConnectionData>) -> Sealed,
     ) -> io::Result<(usize, Option<Sealed>)> {
+        if self.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut used = 0;
         loop {
             let status = self.session.process_tls_records(&mut input[used..]);
@@ -189,9 +195,10 @@ impl TlsSocket {
                 }
                 Ok(_) => return Ok((used + discard, None)),
                 Err(error) => {
-                    // The alert that tells the peer.
+                    self.is_broken = true;
+                    // The alert that tells the peer. Further on the session would stumble over the same bytes again.
                     let rest = &mut input[used + discard..];
-                    while let Ok(ConnectionState::EncodeTlsData(data)) =
+                    if let Ok(ConnectionState::EncodeTlsData(data)) =
                         self.session.process_tls_records(rest).state
                     {
                         encode(data, &mut self.sealed)?;
