@@ -44,7 +44,7 @@ pub trait Authority: Send + Sync + 'static {
         let _ = token_id;
     }
 
-    /// Who somebody with this name and these roles would be. Of an authority that knows no roles, who shows nothing.
+    /// Who somebody with a token of this name and these roles would be. Of an authority that knows no roles, who shows nothing.
     fn presumed(&self, user: Option<&str>, roles: &[&str]) -> Identity {
         let _ = roles;
         let anonymous = self.anonymous().map(|identity| Identity::clone(&identity));

@@ -5,10 +5,14 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use topichub_protocol::topic::TopicError;
 
 use super::api_key;
 use super::claims::Parts;
 use super::key::{self, Key};
+use super::policy;
+use super::role::Written;
+use super::settings::{AuthMistake, AuthSettings};
 use crate::clock;
 
 /// What signs tokens.
@@ -42,6 +46,15 @@ pub enum IssueError {
         /// What it should sign with.
         algorithm: String,
     },
+    /// Nothing in the settings can sign.
+    #[error("[[auth.keys]] has no secret{}", .id.as_ref().map_or(String::new(), |id| format!(" with the id {id:?}")))]
+    NoSecret {
+        /// The key that was asked for.
+        id: Option<String>,
+    },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Mistake(#[from] AuthMistake),
     /// This machine has no randomness.
     #[error("no random numbers to make a key of")]
     NoRandomness,
@@ -49,7 +62,6 @@ pub enum IssueError {
 
 /// What a token shall say. What is left out is not said.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct TokenPlan {
     /// Its claims but for the times.
     pub claims: Map<String, Value>,
@@ -99,6 +111,22 @@ impl Issuer {
         issuer.sign(&Map::new()).map(|_| issuer).ok_or_else(private)
     }
 
+    /// Signs with the secret of this id in the settings, or with the first.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn of_settings(settings: &AuthSettings, id: Option<&str>) -> Result<Self, IssueError> {
+        for (index, key) in settings.keys.iter().enumerate() {
+            let is_meant = id.is_none() || key.id.as_deref() == id;
+            let is_secret = key.secret.is_some() || key.secret_file.is_some();
+            if let (true, true, Some(algorithm)) = (is_meant, is_secret, &key.algorithm) {
+                let secret = policy::secret_of(key, index)?;
+                return Self::new(algorithm, &secret, key.id.as_deref());
+            }
+        }
+        Err(IssueError::NoSecret { id: id.map(str::to_owned) })
+    }
+
     /// Makes a token. It says when it was made and, if planned, when it expires.
     ///
     /// # Errors
@@ -127,4 +155,17 @@ pub fn take_apart(token: &str) -> Option<(Value, Value)> {
 /// Whether a text looks like an API key.
 pub fn is_api_key(credential: &str) -> bool {
     credential.starts_with(api_key::PREFIX)
+}
+
+/// Whether a text is a topic or pattern, with or without `{user}` in it.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_pattern(text: &str) -> Result<(), TopicError> {
+    Written::parse(text).map(drop)
+}
+
+/// The names of the algorithms that keys can be for.
+pub fn algorithm_names() -> impl Iterator<Item = &'static str> {
+    key::ALGORITHMS.into_iter()
 }

@@ -1,6 +1,7 @@
 //! Keys that are fetched: a thread for each address, which fetches them before they are stale and when somebody needs
 //! one that is not there. However many wait, there is one fetch, and never two within the interval.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -136,11 +137,13 @@ impl Shared {
     fn run(&self) {
         let fetcher = Fetcher::new(&self.spec);
         while self.wait() {
-            let fetched = fetcher.fetch().and_then(|fetched| {
+            // Whatever comes, those who wait are told.
+            let fetched = catch_unwind(AssertUnwindSafe(|| {
+                let fetched = fetcher.fetch()?;
                 let set = KeySet::parse(&fetched.body, &self.spec).map_err(|error| error.to_string())?;
                 Ok((fetched, set))
-            });
-            self.take(fetched);
+            }));
+            self.take(fetched.unwrap_or_else(|_| Err("the client has failed".to_owned())));
             self.fetches.send_modify(|fetches| *fetches += 1);
         }
     }
@@ -183,7 +186,7 @@ impl Shared {
                 state.fetched = Some(now);
                 state.failures = 0;
                 // Before they are stale, so that nobody waits.
-                state.due = now + age * 4 / 5;
+                state.due = now + (age * 4 / 5).max(spec.interval);
             }
             Err(error) => {
                 let retry = spec.interval.min(RETRY_MIN * 2_u32.pow(state.failures.min(16)));

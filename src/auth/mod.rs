@@ -26,7 +26,10 @@ use topichub_protocol::command::CommandError;
 use topichub_protocol::topic::Filter;
 
 use self::claims::Parts;
-pub use self::issue::{ApiKeyPair, IssueError, Issuer, TokenPlan, is_api_key, new_api_key, take_apart};
+pub use self::issue::{
+    ApiKeyPair, IssueError, Issuer, TokenPlan, algorithm_names, check_pattern, is_api_key, new_api_key,
+    take_apart,
+};
 use self::jwks::Source;
 use self::key::Key;
 use self::policy::Policy;
@@ -156,8 +159,9 @@ impl Authority for Auth {
 
     fn presumed(&self, user: Option<&str>, roles: &[&str]) -> Identity {
         let current = self.current();
-        let roles: Vec<_> =
-            roles.iter().filter_map(|name| current.policy.terms.role(name).cloned()).collect();
+        let terms = &current.policy.terms;
+        let names = terms.token_roles.iter().map(|name| &**name).chain(roles.iter().copied());
+        let roles: Vec<_> = names.filter_map(|name| terms.role(name).cloned()).collect();
         token::bearer_of(user, &roles, "roles".into())
     }
 

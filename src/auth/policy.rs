@@ -252,6 +252,18 @@ fn claim_names(settings: &AuthSettings) -> Result<ClaimNames, AuthMistake> {
     Ok(ClaimNames { user, roles, topics, data })
 }
 
+/// The secret of a key that has one.
+pub(super) fn secret_of(key: &KeySettings, index: usize) -> Result<Vec<u8>, AuthMistake> {
+    match origin(key, index)? {
+        (Origin::Secret(secret), _) => Ok(secret),
+        (Origin::Public(_) | Origin::Url(_), from) => Err(AuthMistake::new(
+            &[At("keys"), Entry(index), At(from)],
+            "not a secret",
+            "sign with another key",
+        )),
+    }
+}
+
 fn origin(key: &KeySettings, index: usize) -> Result<(Origin, &'static str), AuthMistake> {
     let way = |of| [At("keys"), Entry(index), At(of)];
     let all = [
@@ -294,6 +306,8 @@ fn check_url(url: String, way: &[Step]) -> Result<Box<str>, AuthMistake> {
     let sound = url.parse::<ureq::http::Uri>().ok().filter(|parsed| {
         matches!(parsed.scheme_str(), Some("http" | "https"))
             && parsed.host().is_some_and(|host| !host.is_empty())
+            // A password would end up in the log.
+            && !parsed.authority().is_some_and(|authority| authority.as_str().contains('@'))
     });
     match sound {
         Some(_) => Ok(url.into()),

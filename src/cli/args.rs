@@ -12,6 +12,7 @@ use super::listen;
 use super::logging::{self, Format};
 use super::options::{Delivery, Label};
 use super::server_url::ServerUrl;
+use super::token::{TOKEN_HELP, TokenArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -139,6 +140,9 @@ pub(crate) enum Command {
     /// Print the messages of topics, one line of JSON each
     #[command(after_help = SUBSCRIBE_HELP)]
     Subscribe(SubscribeArgs),
+    /// Make a token or an API key, or look into one
+    #[command(after_help = TOKEN_HELP)]
+    Token(Box<TokenArgs>),
     /// Load a server and measure it
     #[command(after_help = BENCH_HELP)]
     Bench(BenchArgs),

@@ -21,6 +21,7 @@ mod serve;
 mod server_url;
 mod service;
 mod subscribe;
+mod token;
 
 use std::error::Error;
 use std::fmt::Write;
@@ -79,6 +80,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Config(args) => config_check::show(&args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Token(args) => token::run(*args),
         Command::Bench(args) => bench::run(args),
     };
     match done {

@@ -128,7 +128,7 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
 }
 
 /// `key`, `dedup` and `group`.
-fn parse_name(text: &str) -> Result<Box<str>, String> {
+pub(crate) fn parse_name(text: &str) -> Result<Box<str>, String> {
     if !(1..=NAME_BYTES_MAX).contains(&text.len()) {
         return Err(format!("must be 1 to {NAME_BYTES_MAX} bytes long, got {}", text.len()));
     }

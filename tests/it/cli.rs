@@ -143,6 +143,8 @@ pub(crate) struct Server {
     pub(crate) run: Run,
     pub(crate) address: String,
     pub(crate) started: String,
+    /// What it has logged before that.
+    pub(crate) before: Vec<String>,
 }
 
 impl Server {
@@ -152,9 +154,16 @@ impl Server {
 
     pub(crate) fn of(command: Command) -> Self {
         let run = Run::of(command);
-        let started = run.error_with("serves http://");
+        let mut before = Vec::new();
+        let started = loop {
+            let line = run.error_with("");
+            if line.contains("serves http://") {
+                break line;
+            }
+            before.push(line);
+        };
         let address = started.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
-        Self { run, address, started }
+        Self { run, address, started, before }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -3,6 +3,7 @@
 
 mod administration;
 mod admission;
+mod auth;
 mod bench;
 mod broken_server;
 mod cli;

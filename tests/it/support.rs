@@ -124,11 +124,7 @@ impl Server {
 
     /// Connects without reading the welcome.
     pub async fn connect_unread(&self, subprotocol: &str) -> Client {
-        let mut request = format!("ws://{}/ws", self.address).into_client_request().unwrap();
-        request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().unwrap());
-        let (socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
-        assert_eq!(response.headers()["sec-websocket-protocol"], subprotocol);
-        Client { socket, msgpack: subprotocol == MSGPACK }
+        Client::connect(&self.address.to_string(), subprotocol).await
     }
 
     /// A plain socket after a WebSocket handshake, for what no client library would do.
@@ -230,6 +226,15 @@ impl Client {
         let mut client = Self { socket, msgpack: false };
         assert_eq!(client.next().await["op"], "welcome");
         client
+    }
+
+    /// Connects without reading the welcome.
+    pub async fn connect(address: &str, subprotocol: &str) -> Self {
+        let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", subprotocol.parse().unwrap());
+        let (socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
+        assert_eq!(response.headers()["sec-websocket-protocol"], subprotocol);
+        Self { socket, msgpack: subprotocol == MSGPACK }
     }
 
     pub async fn send(&mut self, command: Value) {

@@ -73,8 +73,8 @@ class Rule:
 
 
 class Server:
-    """A running server. `limits` and `rules` go into the tables of its configuration file, and with `tls` it speaks
-    TLS only, with the certificate that lies beside the tests."""
+    """A running server. `limits` and `rules` go into the tables of its configuration file, `more` below them; and with
+    `tls` it speaks TLS only, with the certificate that lies beside the tests."""
 
     def __init__(
         self,
@@ -82,23 +82,29 @@ class Server:
         limits: Mapping[str, str | int | bool] | None = None,
         rules: Sequence[Rule] = (),
         drain: str = "0s",
+        more: str = "",
+        environment: Mapping[str, str] | None = None,
         *,
         tls: bool = False,
     ) -> None:
         command = [str(binary()), "serve", "--listen", "127.0.0.1:0", "--drain", drain]
         self.tls = tls
-        if limits or rules or tls:
+        if limits or rules or more or tls:
             config = directory / "topichub.toml"
             lines = ["[limits]", *(f"{key} = {json.dumps(value)}" for key, value in (limits or {}).items())]
             lines += [line for rule in rules for line in rule.lines()]
             if tls:
                 lines += ["[tls]", f"certificate = {json.dumps(str(CERTIFICATE))}", f"key = {json.dumps(str(KEY))}"]
-            config.write_text("\n".join(lines) + "\n")
+            config.write_text("\n".join([*lines, more]) + "\n")
             command += ["--config", str(config)]
         self.log: list[str] = []
         self._addresses: Queue[tuple[str, int] | None] = Queue()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | {"RUST_LOG": "info"}
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"RUST_LOG": "info"} | dict(environment or {}),
         )
         assert self._process.stderr is not None
         self._listener = threading.Thread(target=self._listen, args=(self._process.stderr,), daemon=True)

@@ -1,5 +1,6 @@
 //! Tokens good and bad, against an authority as the server has it.
 
+mod cost;
 mod jwks;
 
 use std::sync::LazyLock;
@@ -556,6 +557,10 @@ fn settings_that_no_server_can_run_with_are_named() {
             "auth.keys[1].algorithm: not for fetched keys",
         ),
         (keys(json!({ "jwks_url": "ftp://x/" })), "auth.keys[1].jwks_url: not an address to fetch keys from"),
+        (
+            keys(json!({ "jwks_url": "https://a:b@x/" })),
+            "auth.keys[1].jwks_url: not an address to fetch keys from",
+        ),
         (keys(json!({ "jwks_url": "https://x", "id": "a" })), "auth.keys[1].id: not for fetched keys"),
         (
             json!({ "keys": [{ "algorithm": "HS256", "secret": SECRET, "id": "a" }, { "algorithm": "HS256", "secret": SECRET, "id": "a" }] }),
@@ -647,4 +652,23 @@ fn it_is_explained_which_role_or_pattern_counts() {
     assert_eq!(own.why, "token allows own");
     let nobody = explain(&auth.presumed(None, &[]), Action::Subscribe, "own");
     assert_eq!(nobody.why, "nothing that they have allows to subscribe anything");
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_that_is_shown_does_harm(
+        text in proptest::prelude::any::<String>(),
+        header in "\\{\"alg\":\"(HS256|ES256|none)\"(,\"kid\":\"[ab]\")?(,\"[a-z]{1,4}\":(1|null|\\[\\]))?\\}",
+        claims in "\\{(\"(exp|nbf|sub|aud|roles|topics|data)\":(4102444800|-1|1e9|\"a\"|null|\\[\"a\"\\]|\\{\"subscribe\":\\[\"a\"\\]\\})){1}\\}",
+    ) {
+        static AUTH: LazyLock<Auth> = LazyLock::new(|| {
+            Auth::new(&settings(json!({ "keys": [hs256()], "require_expiry": false }))).unwrap()
+        });
+        let error = identify(&AUTH, &text).unwrap_err();
+        proptest::prop_assert_eq!(error.code, ErrorCode::Unauthorized);
+        match identify(&AUTH, &signed(SECRET.as_bytes(), &header, &claims)) {
+            Ok(_) => proptest::prop_assert!(header.contains("HS256")),
+            Err(error) => proptest::prop_assert_eq!(error.code, ErrorCode::Unauthorized),
+        }
+    }
 }
