@@ -76,7 +76,7 @@ impl Mistake {
         label: impl Into<String>,
         help: Option<String>,
     ) -> Box<Self> {
-        let file = NamedSource::new(name, without_secrets(text));
+        let file = NamedSource::new(name, text.to_owned());
         Box::new(Self { message, label: label.into(), help, place, file })
     }
 
@@ -130,26 +130,6 @@ impl Mistake {
             Err(_) => self.message.clone(),
         }
     }
-}
-
-/// The same text, as long as before, with stars for the values of keys called `secret`: what is drawn ends up in logs.
-fn without_secrets(text: &str) -> String {
-    let mut shown = text.to_owned();
-    for (at, key) in text.match_indices("secret") {
-        let behind = &text[at + key.len()..];
-        let value = behind.trim_start_matches(['"', '\'', ' ', '\t']).strip_prefix('=').map(str::trim_start);
-        let Some(value) = value else { continue };
-        let len = ["\"\"\"", "\'\'\'", "\"", "\'"].iter().find_map(|quote| {
-            let inner = value.strip_prefix(quote)?;
-            let end =
-                if quote.len() == 1 { inner.find([quote.chars().next()?, '\n']) } else { inner.find(quote) };
-            Some((quote.len(), end.unwrap_or(inner.len())))
-        });
-        let (quote, len) = len.unwrap_or((0, value.find('\n').unwrap_or(value.len())));
-        let begin = text.len() - value.len() + quote;
-        shown.replace_range(begin..begin + len, &"*".repeat(len));
-    }
-    shown
 }
 
 impl Diagnostic for Mistake {

@@ -10,7 +10,8 @@ use topichub::auth::{self, Auth, AuthError, AuthSettings, IssueError, Issuer, To
 use topichub::protocol::command::TOKEN_BYTES_MAX;
 use topichub::{Action, Authority, Identity};
 
-use super::config::{Config, ConfigError};
+use super::config_error::ConfigError;
+use super::config_sources::Layers;
 use super::{Exit, Failure};
 
 pub(crate) const TOKEN_HELP: &str = "\
@@ -171,7 +172,9 @@ pub(super) fn run(args: TokenArgs) -> Result<(), Failure> {
 }
 
 fn settings(path: &Path) -> Result<AuthSettings, Failure> {
-    let config = Config::read(path).map_err(ConfigError::into_failure)?;
+    let sources = Layers::of_process(Some(path)).read().map_err(ConfigError::into_failure)?;
+    let config = sources.merge().and_then(|merged| merged.config());
+    let config = config.map_err(|mistake| ConfigError::from(mistake).into_failure())?;
     Ok(config.auth.ok_or_else(|| TokenError::NoAuth(path.to_owned()))?)
 }
 

@@ -107,7 +107,7 @@ async fn other_methods_and_addresses_are_told_so() {
         for (method, path, allowed) in [
             ("GET", "/topics/a", "post"),
             ("GET", "/publish", "post"),
-            ("POST", "/topics/a/messages", "get, head"),
+            ("POST", "/topics/a/messages", "get, head, delete"),
             ("DELETE", "/topics/a/presence", "get, head"),
         ] {
             let answer = request(&server, method, path, "", b"");
