@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use actix_http::header::{self, HeaderMap};
 use serde::Deserialize;
+use topichub_protocol::code::ErrorCode;
 
 use super::problem::Problem;
 use super::proxies::Forwarded;
 use crate::settings::Settings;
-use topichub_protocol::code::ErrorCode;
 
 /// The most that is repeated of an origin to the one who has named it.
 const SHOWN_CHARS_MAX: usize = 128;
