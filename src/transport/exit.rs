@@ -231,3 +231,74 @@ impl Exit {
         self.outbox = Outbox::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read;
+    use std::sync::Arc;
+
+    use rustls::crypto::aws_lc_rs;
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+
+    use super::*;
+    use crate::hub::outbox::OutboxLimits;
+    use crate::transport::tls::session::TlsSocket;
+
+    /// Both ends of a configuration for `localhost`.
+    fn configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(signed.cert.der().clone()).unwrap();
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let client = ClientConfig::builder_with_provider(provider);
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        (
+            Arc::new(server.with_single_cert(vec![signed.cert.der().clone()], key).unwrap()),
+            Arc::new(client.with_root_certificates(roots).with_no_client_auth()),
+        )
+    }
+
+    #[actix_rt::test]
+    async fn what_is_sealed_waits_like_everything_else_and_leaves_in_the_end() {
+        let (server, client) = configs();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (read_on, may_read) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            let name = ServerName::try_from("localhost").unwrap();
+            let session = ClientConnection::new(client, name).unwrap();
+            let mut tunnel = StreamOwned::new(session, std::net::TcpStream::connect(address).unwrap());
+            tunnel.conn.complete_io(&mut tunnel.sock).unwrap();
+            may_read.recv().unwrap();
+            let mut got = Vec::new();
+            tunnel.read_to_end(&mut got).unwrap();
+            got
+        });
+        let (stream, _) = listener.accept().await.unwrap();
+        let tls = TlsSocket::accept(stream, server).await.unwrap();
+        let mut exit = Exit::socket(Socket::Tls(Box::new(tls)));
+        let outboxes = Outboxes::new(OutboxLimits { bytes: 1 << 30, messages: 1 << 20 });
+        let mut sent = Vec::new();
+        // Up to the first that the kernel does not take whole: of that one nothing is in the outbox.
+        while exit.waiting_bytes() == 0 {
+            let message = vec![sent.len() as u8; 10_000];
+            assert!(exit.send(&message, &outboxes).is_ok());
+            sent.extend_from_slice(&message);
+        }
+        assert!(exit.outbox.is_empty() && exit.waiting_bytes() <= 10_100, "{}", exit.waiting_bytes());
+        let parts = vec![7; 100_000];
+        assert!(exit.send(&parts, &outboxes).is_ok());
+        sent.extend_from_slice(&parts);
+        assert_eq!(exit.outbox.bytes(), parts.len(), "nothing is sealed meanwhile");
+        read_on.send(()).unwrap();
+        assert!(poll_fn(|cx| exit.poll_drain(cx)).await.is_ok());
+        assert_eq!(exit.waiting_bytes(), 0);
+        exit.close();
+        assert!(reader.join().unwrap() == sent, "every byte arrives, in order, and the end is said");
+    }
+}
