@@ -197,8 +197,7 @@ impl Hub {
         // 48 random bits: epochs of two runs of the program are different, and stay short.
         let first_epoch = (id.as_u64_pair().0 >> 16).max(1);
         let own = OwnTopics::new();
-        let rules = OwnTopics::rules().into_iter().chain(settings.topics.iter().cloned());
-        let rules = Arc::new(Rules::new(rules.collect()));
+        let rules = Arc::new(Rules::new(settings.topics.clone()));
         let engine = MemoryEngine::new(MemorySettings {
             first_epoch,
             seed: Uuid::new_v4().as_u128(),

@@ -119,9 +119,23 @@ impl Default for HistoryRule {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules(Box<[TopicRule]>);
 
+/// What is remembered of the server's own topics, whatever is set for others. Of the stats a slow reader gets the latest,
+/// and older ones are no news.
+fn own() -> impl Iterator<Item = TopicRule> {
+    const STATS_AGE: Duration = Duration::from_secs(5);
+    let stats = TopicRule::new("$sys.stats").map(|rule| {
+        let rule = rule.with_history(HistoryRule::last(1).for_age(STATS_AGE));
+        rule.with_slow(SlowPolicy::Latest, &SlowPolicy::ALL)
+    });
+    let sessions = TopicRule::new("$sys.sessions");
+    let sessions = sessions.map(|rule| rule.with_history(HistoryRule::last(100)));
+    [stats, sessions].into_iter().flatten()
+}
+
 impl Rules {
+    /// These, behind the server's own.
     pub(crate) fn new(rules: Vec<TopicRule>) -> Self {
-        Self(rules.into())
+        Self(own().chain(rules).collect())
     }
 
     /// What is remembered of a topic.
@@ -207,6 +221,15 @@ fn slow_allowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SlowPo
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn nothing_that_is_set_is_about_the_servers_own_topics() {
+        let everything = super::TopicRule::new("$sys.>").unwrap().with_history(super::HistoryRule::last(7));
+        let rules = super::Rules::new(vec![everything]);
+        for (name, messages) in [("$sys.stats", 1), ("$sys.sessions", 100), ("$sys.other", 7)] {
+            assert_eq!(rules.history(&super::Topic::parse(name).unwrap()).messages, messages, "{name}");
+        }
+    }
+
     use proptest::prelude::*;
 
     use super::*;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use tokio::sync::oneshot;
-use topichub_protocol::command::SlowPolicy;
 use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Reply;
 use topichub_protocol::topic::Topic;
@@ -28,7 +27,6 @@ use crate::metrics::figure::Figure;
 use crate::metrics::stats::{Beside, Stats};
 use crate::metrics::tally::Tally;
 use crate::metrics::top_topics::TopTopics;
-use crate::rules::{HistoryRule, TopicRule};
 use crate::transport::admission::Admission;
 
 /// A worker hears of at most this many things at once, so that it can begin while the registry goes on.
@@ -92,30 +90,13 @@ pub(crate) struct OwnTopics {
     pub(crate) sessions: Topic,
 }
 
-/// Older stats are no news.
-const STATS_AGE: Duration = Duration::from_secs(5);
-
 impl OwnTopics {
-    const STATS: &str = "$sys.stats";
-    const SESSIONS: &str = "$sys.sessions";
-
     pub(crate) fn new() -> Self {
         let topic = |name: &str| match Topic::parse(name) {
             Ok(topic) => topic,
             Err(error) => unreachable!("{name} is a topic: {error}"),
         };
-        Self { stats: topic(Self::STATS), sessions: topic(Self::SESSIONS) }
-    }
-
-    /// What is remembered of them, whatever is set for others. Of the stats a slow reader gets the latest.
-    pub(crate) fn rules() -> Vec<TopicRule> {
-        let stats = TopicRule::new(Self::STATS).map(|rule| {
-            let rule = rule.with_history(HistoryRule::last(1).for_age(STATS_AGE));
-            rule.with_slow(SlowPolicy::Latest, &SlowPolicy::ALL)
-        });
-        let sessions = TopicRule::new(Self::SESSIONS);
-        let sessions = sessions.map(|rule| rule.with_history(HistoryRule::last(100)));
-        [stats, sessions].into_iter().flatten().collect()
+        Self { stats: topic("$sys.stats"), sessions: topic("$sys.sessions") }
     }
 }
 

@@ -1,7 +1,4 @@
-/**
- * Who is connected: a page of `GET /sessions`, kept up to date by `$sys.sessions`. A server without that list shows those who
- * have come since this page was opened.
- */
+/** Who is connected: a page of `GET /sessions`, kept up to date by `$sys.sessions`. */
 
 import { count, element } from "../page.js";
 
@@ -39,7 +36,6 @@ export class Sessions {
     if (!after) this.#clear();
     try {
       const answer = await this.#ask("GET", `../sessions?${query}`);
-      if (answer.status === 404) return this.#tell("The server has no list: these are those who have come since this page was opened.");
       if (!answer.ok) throw new Error(await detailOf(answer));
       const page = await answer.json();
       for (const session of page.sessions) this.#show(session);
@@ -59,7 +55,7 @@ export class Sessions {
     this.#tell(omitted ? `and ${count(omitted, "change")} more than are told` : "");
   }
 
-  #show({ session, user, protocol, address, since_ms }) {
+  #show({ session, user, protocol, address, age_ms, since_ms = Date.now() - age_ms }) {
     this.#forget(session);
     if (this.#known.size >= ROWS_MAX) return;
     const mine = session === this.#hub.session;
@@ -87,11 +83,12 @@ export class Sessions {
     if (button.dataset.sure !== "yes") {
       button.dataset.sure = "yes";
       button.textContent = "Really?";
-      button.setAttribute("aria-label", `Really ${button.ariaLabel?.toLowerCase() ?? "disconnect"}`);
+      const label = button.getAttribute("aria-label");
+      button.setAttribute("aria-label", `${label}: really?`);
       button.onblur = () => {
         button.dataset.sure = "";
         button.textContent = "Disconnect";
-        button.setAttribute("aria-label", `Disconnect session ${session}`);
+        button.setAttribute("aria-label", label);
       };
       return;
     }

@@ -6,6 +6,7 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use topichub_protocol::code::ErrorCode;
 
+use super::caller::permit_admin;
 use super::look;
 use crate::embed::Hub;
 use crate::metrics::exposition::{CONTENT_TYPE, Exposition};
@@ -52,8 +53,9 @@ async fn readiness(hub: Hub) -> Result<HttpResponse, Problem> {
 }
 
 async fn metrics(hub: Hub, readers: Readers, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    if readers == Readers::Admins {
-        may_administer(&hub, &request).await?;
+    // Where nobody is asked who they are, nobody is an administrator, and everybody may look.
+    if readers == Readers::Admins && !hub.authority().believes_names() {
+        permit_admin(&hub, &request).await?;
     }
     let exposition = Exposition {
         posted: hub.board().read(),
@@ -71,26 +73,4 @@ async fn metrics(hub: Hub, readers: Readers, request: HttpRequest) -> Result<Htt
         .content_type(CONTENT_TYPE)
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .body(text))
-}
-
-/// Whether who asks has the admin grant. Where nobody is asked who they are, everybody has.
-async fn may_administer(hub: &Hub, request: &HttpRequest) -> Result<(), Problem> {
-    let authority = hub.authority();
-    if authority.believes_names() {
-        return Ok(());
-    }
-    let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = authorization.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    });
-    let identity = match token {
-        Some(token) => Some(authority.identify(token).await?),
-        None => authority.anonymous(),
-    };
-    match identity {
-        Some(identity) if identity.grants.admin => Ok(()),
-        Some(_) if token.is_some() => Err(Problem::new(ErrorCode::Forbidden, "this is for administrators")),
-        _ => Err(Problem::new(ErrorCode::Unauthorized, "this is for administrators: a token is needed")),
-    }
 }
