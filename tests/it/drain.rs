@@ -121,6 +121,7 @@ async fn who_does_not_answer_is_cut_off_and_counted() {
     settings.close_timeout = DEADLINE;
     let server = Server::with(Door::A, settings);
     let _silent = server.connect_raw(JSON);
+    crate::support::wait_until("its session has begun", || server.hub.sessions() == 1);
     let drained = timeout(DEADLINE, server.hub.drain(Duration::ZERO)).await.unwrap();
     assert_eq!((drained.sessions, drained.cut, server.hub.sessions()), (1, 1, 0));
 }
