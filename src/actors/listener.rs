@@ -93,6 +93,8 @@ impl Listener {
         if let Some(op) = op_of(&outcome) {
             worker.tally().add(Figure::commands(op), 1);
         }
+        // A name without proof holds at once.
+        self.renewed |= matches!(outcome, Outcome::Nothing | Outcome::Reply(Reply::Authenticated { .. }));
         if let Outcome::Identify(proof) = outcome {
             let (authority, token) = (Arc::clone(&worker.authority), proof.token.clone());
             let mut identified: Pin<Box<dyn Future<Output = Identified>>> =
