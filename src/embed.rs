@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, System};
@@ -69,7 +69,7 @@ pub struct Hub {
 
 struct Inner {
     id: Uuid,
-    settings: Arc<Settings>,
+    settings: RwLock<Arc<Settings>>,
     clock: Clock,
     registry: Addr<Registry>,
     /// The fan-out for subscriptions within this process; it lives beside the registry.
@@ -81,8 +81,9 @@ struct Inner {
     next_worker: Arc<AtomicU32>,
     census: Arc<Census>,
     admission: Arc<Admission>,
-    /// The bytes that callers outside of any session may have on their way.
+    /// The bytes that callers outside of any session may have on their way, and how many they are in all.
     flight: Arc<Semaphore>,
+    flight_bytes_max: usize,
     /// Over which time everybody is sent away, once that has begun.
     draining: watch::Sender<Option<Duration>>,
 }
@@ -248,11 +249,12 @@ impl Hub {
         });
         registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
 
-        let flight = Arc::new(Semaphore::new(settings.local_flight_bytes_max));
+        let flight_bytes_max = settings.local_flight_bytes_max;
+        let flight = Arc::new(Semaphore::new(flight_bytes_max));
         let inner = Inner {
             id,
             admission,
-            settings,
+            settings: RwLock::new(settings),
             clock,
             registry,
             local,
@@ -263,14 +265,15 @@ impl Hub {
             next_worker,
             census,
             flight,
+            flight_bytes_max,
             draining: watch::Sender::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// What the hub was started with.
-    pub fn settings(&self) -> &Settings {
-        &self.inner.settings
+    /// What the hub was started with, or told last by [`reload`](Self::reload).
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.inner.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Publishes any serializable value, as JSON, and returns its place in the topic. Waits while too much is on its
@@ -305,14 +308,14 @@ impl Hub {
         payload: Payload,
         options: PublishOptions,
     ) -> Result<Published, PublishError> {
-        let (len, max) = (payload.as_bytes().len(), self.inner.settings.message_bytes_max);
+        let (len, max) = (payload.as_bytes().len(), self.settings().message_bytes_max);
         if len > max {
             return Err(PublishError::TooLarge { len, max });
         }
         if topic.is_system() {
             return Err(PublishError::SystemTopic);
         }
-        let share = len.clamp(1, self.inner.settings.local_flight_bytes_max) as u32;
+        let share = len.clamp(1, self.inner.flight_bytes_max) as u32;
         let share = Arc::clone(&self.inner.flight).acquire_many_owned(share).await;
         let permit = Some(Permit::holding(share.map_err(|_| PublishError::HubStopped)?));
         let said = options != PublishOptions::default();
@@ -430,12 +433,16 @@ impl Hub {
         self.inner.census.history_bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes other rules for topics from these settings, also for topics that exist and for subscriptions that begin
-    /// from now on; and `history_bytes_max`, `dedup_window`, `topic_linger` and `unused_topics_max`. All else stays as
-    /// the hub was started. Everything published from now on meets the new rules.
+    /// Keeps to other settings from now on: rules count for topics that exist too and for what is published next, limits
+    /// and times for what connections do next. A connection keeps what was agreed on when it began: its longest message
+    /// and whether it is compressed. These stay as the hub was started, whatever is said: who is let in
+    /// (`connections_max`, `connections_per_address_max`, `handshakes_max`, `accepts_per_second_max`), the time for a
+    /// request's header (`handshake_timeout`), `local_flight_bytes_max`, `presence_interval` and `presence_members_max`.
     pub fn reload(&self, settings: Settings) {
         let rules = Arc::new(Rules::new(settings.topics.clone()));
-        self.inner.registry.do_send(Reload { settings: Arc::new(settings), rules });
+        let settings = Arc::new(settings);
+        *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
+        self.inner.registry.do_send(Reload { settings, rules });
     }
 
     /// What the threads have counted, as of the last second.
@@ -547,11 +554,10 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { settings, clock, registry, next_worker, census, house, authority, users, .. } =
-            &*self.inner;
+        let Inner { clock, registry, next_worker, census, house, authority, users, .. } = &*self.inner;
         let publish_rates = Arc::clone(&self.inner.publish_rates);
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (settings, census, authority) = (Arc::clone(settings), Arc::clone(census), Arc::clone(authority));
+        let (settings, census, authority) = (self.settings(), Arc::clone(census), Arc::clone(authority));
         let worker = Worker::new(
             id,
             settings,

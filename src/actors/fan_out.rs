@@ -78,7 +78,7 @@ pub(crate) struct Drain {
 #[rtype(result = "()")]
 pub(crate) struct Cut;
 
-/// Other rules for topics hold from now on, and other limits of their history.
+/// Other rules and limits hold from now on.
 #[derive(Clone, actix::Message)]
 #[rtype(result = "()")]
 pub(crate) struct Reload {
@@ -159,11 +159,8 @@ impl Handler<OpenStream> for FanOut {
 impl Handler<Reload> for FanOut {
     type Result = ();
 
-    fn handle(&mut self, Reload { rules, .. }: Reload, _: &mut Self::Context) {
-        let mut house = self.worker.house.borrow_mut();
-        house.rules = rules;
-        house.anonymous = self.worker.authority.anonymous();
-        house.believes_names = self.worker.authority.believes_names();
+    fn handle(&mut self, Reload { settings, rules }: Reload, _: &mut Self::Context) {
+        self.worker.reload(settings, rules);
     }
 }
 

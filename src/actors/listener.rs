@@ -76,8 +76,8 @@ impl Listener {
             }
             return;
         }
-        if self.rates.is_none() && worker.has_rates {
-            self.rates = Rates::new(&worker.settings);
+        if self.rates.is_none() && worker.has_rates.get() {
+            self.rates = Rates::new(&worker.settings());
         }
         let house = worker.house.borrow();
         let mut outcome = match self.rates.as_ref().map_or(Pace::Fine, |rates| rates.check(bytes.len())) {

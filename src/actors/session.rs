@@ -86,7 +86,7 @@ impl Session {
     }
 
     fn welcome(&self) {
-        let settings = &self.worker.settings;
+        let settings = self.worker.settings();
         let welcome = Push::Welcome(Welcome {
             session: self.id().to_string(),
             server: SERVER.to_owned(),
@@ -122,7 +122,7 @@ impl Session {
                 return Poll::Pending;
             }
             if self.link.is_clogged()
-                || self.listener.must_wait(self.worker.settings.session_flight_bytes_max, cx.waker())
+                || self.listener.must_wait(self.worker.settings().session_flight_bytes_max, cx.waker())
             {
                 return Poll::Pending;
             }
@@ -158,7 +158,7 @@ impl Session {
             ctx.cancel_future(term);
         }
         let Some(identity) = self.listener.who(&self.worker) else {
-            let wait = self.worker.settings.handshake_timeout;
+            let wait = self.worker.settings().handshake_timeout;
             self.term = Some(ctx.run_later(wait, |session, _| {
                 session.link.close(CloseCode::HandshakeTimeout, "who this is was not said in time");
             }));

@@ -1,6 +1,6 @@
 //! What the actors of one worker thread share: its fan-out, its heartbeats and the way to the registry.
 
-use std::cell::RefCell;
+use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +26,7 @@ use crate::metrics::board::{Board, Sample};
 use crate::metrics::delays::Delays;
 use crate::metrics::figure::Figure;
 use crate::metrics::tally::Tally;
+use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::transport::encoder::Encoder;
 use crate::transport::source::SCRATCH_BYTES;
@@ -50,7 +51,7 @@ pub(crate) struct Census {
 
 /// One worker thread of one hub.
 pub(crate) struct Worker {
-    pub(crate) settings: Arc<Settings>,
+    settings: RefCell<Arc<Settings>>,
     pub(crate) fan_out: RefCell<FanOut<Destination>>,
     pub(crate) pulse: RefCell<Pulse>,
     pub(crate) roster: RefCell<Roster>,
@@ -65,7 +66,7 @@ pub(crate) struct Worker {
     pub(crate) users: Arc<Users>,
     pub(crate) publish_rates: Arc<PublishRates>,
     /// Whether commands are limited in rate.
-    pub(crate) has_rates: bool,
+    pub(crate) has_rates: Cell<bool>,
     pub(crate) clock: Clock,
     /// How late this thread's timers fire.
     pub(crate) delays: RefCell<Delays>,
@@ -87,26 +88,18 @@ impl Worker {
         users: Arc<Users>,
         publish_rates: Arc<PublishRates>,
     ) -> Self {
-        let times = PulseTimes {
-            ping_interval: settings.ping_interval,
-            pong_timeout: settings.pong_timeout,
-            close_timeout: settings.close_timeout,
-            stall_timeout: settings.stall_timeout,
-        };
-        let limits =
-            OutboxLimits { bytes: settings.outbox_bytes_max, messages: settings.outbox_messages_max };
-        let outboxes = Outboxes::new(limits);
-        let encoder = Encoder::new(settings.deflate_bytes_min, settings.deflate_level);
-        let fan_out = FanOut::new(id, settings.topics_per_session_max, encoder, Rc::clone(&outboxes));
+        let outboxes = Outboxes::new(outbox_limits(&settings));
+        let fan_out =
+            FanOut::new(id, settings.topics_per_session_max, encoder(&settings), Rc::clone(&outboxes));
         Self {
             fan_out: RefCell::new(fan_out),
-            pulse: RefCell::new(Pulse::new(times)),
+            pulse: RefCell::new(Pulse::new(pulse_times(&settings))),
             roster: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             inflaters: RefCell::default(),
             outboxes,
-            has_rates: settings.commands_per_second_max > 0 || settings.bytes_per_second_max > 0,
-            settings,
+            has_rates: Cell::new(has_rates(&settings)),
+            settings: RefCell::new(settings),
             census,
             house: RefCell::new(house),
             authority,
@@ -124,6 +117,25 @@ impl Worker {
         self.fan_out.borrow().worker()
     }
 
+    /// The limits and times that hold now.
+    pub(crate) fn settings(&self) -> Ref<'_, Settings> {
+        Ref::map(self.settings.borrow(), Arc::as_ref)
+    }
+
+    /// Keeps to other settings and rules from now on.
+    pub(crate) fn reload(&self, settings: Arc<Settings>, rules: Arc<Rules>) {
+        let mut house = self.house.borrow_mut();
+        house.rules = rules;
+        house.anonymous = self.authority.anonymous();
+        house.believes_names = self.authority.believes_names();
+        drop(house);
+        self.has_rates.set(has_rates(&settings));
+        self.pulse.borrow_mut().set_times(pulse_times(&settings));
+        self.outboxes.limits.set(outbox_limits(&settings));
+        self.fan_out.borrow_mut().reload(settings.topics_per_session_max, encoder(&settings));
+        *self.settings.borrow_mut() = settings;
+    }
+
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
     }
@@ -134,7 +146,7 @@ impl Worker {
         let mut fan_out = self.fan_out.borrow_mut();
         fan_out.flush(self.now());
         fan_out.resume_replays();
-        fan_out.relieve(self.settings.outboxes_bytes_max / threads);
+        fan_out.relieve(self.settings().outboxes_bytes_max / threads);
         drop(fan_out);
         self.pass_inputs();
     }
@@ -184,4 +196,25 @@ impl Worker {
         let inputs = self.fan_out.borrow_mut().take_inputs();
         self.tell_registry(inputs);
     }
+}
+
+fn has_rates(settings: &Settings) -> bool {
+    settings.commands_per_second_max > 0 || settings.bytes_per_second_max > 0
+}
+
+fn outbox_limits(settings: &Settings) -> OutboxLimits {
+    OutboxLimits { bytes: settings.outbox_bytes_max, messages: settings.outbox_messages_max }
+}
+
+fn pulse_times(settings: &Settings) -> PulseTimes {
+    PulseTimes {
+        ping_interval: settings.ping_interval,
+        pong_timeout: settings.pong_timeout,
+        close_timeout: settings.close_timeout,
+        stall_timeout: settings.stall_timeout,
+    }
+}
+
+fn encoder(settings: &Settings) -> Encoder {
+    Encoder::new(settings.deflate_bytes_min, settings.deflate_level)
 }

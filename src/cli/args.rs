@@ -38,8 +38,8 @@ Examples:
 
 WebSockets are at /ws, the HTTP API at /topics/TOPIC and /publish, sample pages at /.
 SIGTERM and Ctrl-C tell every client to come back, and stop; a second one stops at once. SIGHUP
-reads the configuration again: rules for topics, keys and roles, certificates, limits of history
-and the log's level change while the server runs.
+reads the configuration again: rules for topics, keys and roles, certificates, most limits and the
+log's level change while the server runs.
 
 Exit codes: 0 stopped as asked, 1 could not start (port taken, bad file), 2 wrong usage.";
 

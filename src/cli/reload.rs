@@ -10,15 +10,19 @@ use super::{logging, serve, service};
 use topichub::auth::Auth;
 use topichub::{Hub, Tls};
 
-/// The keys and tables that [`Reload::apply`] puts into force. All others wait for a restart.
-const LIVE: [&str; 7] = [
-    "auth",
-    "log.level",
-    "topics",
-    "limits.history_bytes_max",
-    "limits.dedup_window",
-    "limits.topic_linger",
-    "limits.unused_topics_max",
+/// The keys and tables that [`Reload::apply`] puts into force. All others wait for a restart,
+const LIVE: [&str; 4] = ["auth", "limits", "log.level", "topics"];
+
+/// and so do these among them, as [`Hub::reload`] says.
+const NOT_LIVE: [&str; 8] = [
+    "limits.accepts_per_second_max",
+    "limits.connections_max",
+    "limits.connections_per_address_max",
+    "limits.handshake_timeout",
+    "limits.handshakes_max",
+    "limits.local_flight_bytes_max",
+    "limits.presence_interval",
+    "limits.presence_members_max",
 ];
 
 /// What it takes to read the configuration again.
@@ -96,10 +100,11 @@ fn changed(before: &[(String, String)], now: &[(String, String)]) -> Vec<String>
 }
 
 fn tell(changed: &[String]) {
-    let is_live = |key: &&String| {
-        LIVE.iter()
-            .any(|live| key.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    let is_within = |key: &str, table: &str| {
+        key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
+    let is_live =
+        |key: &&String| LIVE.iter().any(|live| is_within(key, live)) && !NOT_LIVE.contains(&key.as_str());
     let (live, waiting): (Vec<_>, Vec<_>) = changed.iter().partition(is_live);
     let list = |keys: Vec<&String>| keys.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     if changed.is_empty() {
@@ -110,5 +115,19 @@ fn tell(changed: &[String]) {
     }
     if !waiting.is_empty() {
         log::warn!("changed, but in force only after a restart: {}", list(waiting));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config_keys;
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_restart_is_there() {
+        let keys: Vec<_> = config_keys::values().into_iter().map(|(way, _)| way.join(".")).collect();
+        for key in NOT_LIVE {
+            assert!(keys.iter().any(|known| known == key), "{key}");
+        }
     }
 }

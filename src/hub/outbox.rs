@@ -47,14 +47,14 @@ pub(crate) struct OutboxLimits {
 /// All outboxes of one thread: how much each may hold, how much they hold together, and what the thread counts.
 #[derive(Debug)]
 pub(crate) struct Outboxes {
-    pub(crate) limits: OutboxLimits,
+    pub(crate) limits: Cell<OutboxLimits>,
     pub(crate) tally: Tally,
     memory: Cell<usize>,
 }
 
 impl Outboxes {
     pub(crate) fn new(limits: OutboxLimits) -> Rc<Self> {
-        Rc::new(Self { limits, tally: Tally::default(), memory: Cell::new(0) })
+        Rc::new(Self { limits: Cell::new(limits), tally: Tally::default(), memory: Cell::new(0) })
     }
 
     /// The bytes of memory that all of them take. What several hold counts once.
@@ -158,7 +158,7 @@ impl Outbox {
         if range.is_empty() {
             return Ok(());
         }
-        let limits = &chunk.outboxes().limits;
+        let limits = chunk.outboxes().limits.get();
         let added = chunk.messages(&range);
         let (bytes, messages) = (self.bytes() + range.len(), self.messages() + added);
         if !self.is_empty() && bytes > limits.bytes {

@@ -55,6 +55,11 @@ impl Pulse {
         Self { times, pings, checks, flows: VecDeque::new(), partings: VecDeque::new() }
     }
 
+    /// Waits otherwise from the next wait on. What is awaited now comes first, so a shorter time may begin late.
+    pub(crate) fn set_times(&mut self, times: PulseTimes) {
+        self.times = times;
+    }
+
     /// A session has begun.
     pub(crate) fn joined(&mut self, key: SubscriberKey, now: Duration) {
         self.pings.push_back((millis(now + self.times.ping_interval), key));

@@ -200,7 +200,7 @@ impl Link {
 
     /// Whether so much waits for the peer that it should take some of it before it says more.
     pub(crate) fn is_clogged(&self) -> bool {
-        self.waiting_bytes() > self.outboxes.limits.bytes / 2
+        self.waiting_bytes() > self.outboxes.limits.get().bytes / 2
     }
 
     /// How many bytes the peer has not taken yet.

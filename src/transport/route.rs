@@ -29,14 +29,14 @@ pub(crate) async fn websocket(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let settings = hub.settings();
-    let accepted = negotiate(request.method(), request.version(), request.headers(), settings)?;
+    let accepted = negotiate(request.method(), request.version(), request.headers(), &settings)?;
     hub.takes_newcomers()?;
     let admission = hub.admission();
     let peer = request.peer_addr().map(|address| address.ip());
     let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, request.headers())?;
     let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
     let site = Site::new(request.headers(), forwarded, arrival::is_secure(&request));
-    origin::check(request.headers(), &site, settings)?;
+    origin::check(request.headers(), &site, &settings)?;
     let identity = credential::identify(hub.authority(), request.headers(), request.query_string(), true);
     let identity = identity.await?;
     let mut ticket = admission.admit(peer).map_err(|refusal| admission.problem(refusal))?;
@@ -45,7 +45,7 @@ pub(crate) async fn websocket(
     }
     let address = client.or(peer);
     let worker = hub.worker();
-    let link = Link::body(&accepted.terms(settings), Rc::clone(&worker.outboxes));
+    let link = Link::body(&accepted.terms(&settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
     Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket, address, identity);
 

@@ -190,11 +190,11 @@ async fn accept(hub: &Hub, request: &Request, arrival: &Arrival) -> Result<(Acce
     }
     hub.takes_newcomers()?;
     let (settings, headers, admission) = (hub.settings(), request.headers(), hub.admission());
-    let accepted = negotiate(request.method(), request.version(), headers, settings)?;
+    let accepted = negotiate(request.method(), request.version(), headers, &settings)?;
     let peer = arrival.address.map(|address| address.ip());
     let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, headers)?;
     let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
-    origin::check(headers, &Site::new(headers, forwarded, arrival.is_secure), settings)?;
+    origin::check(headers, &Site::new(headers, forwarded, arrival.is_secure), &settings)?;
     let query = request.uri().query().unwrap_or_default();
     let identity = credential::identify(hub.authority(), headers, query, true).await?;
     let mut ticket = arrival.take_ticket().ok_or_else(|| Problem::bad_request("one handshake is enough"))?;
@@ -206,7 +206,7 @@ async fn accept(hub: &Hub, request: &Request, arrival: &Arrival) -> Result<(Acce
 
 fn begin(hub: &Hub, accepted: &Accepted, visitor: Visitor, socket: Socket, early: &[u8]) {
     let (worker, settings) = (hub.worker(), hub.settings());
-    let link = Link::socket(socket, &accepted.terms(settings), Rc::clone(&worker.outboxes));
+    let link = Link::socket(socket, &accepted.terms(&settings), Rc::clone(&worker.outboxes));
     let mut head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
          sec-websocket-accept: {}\r\n",

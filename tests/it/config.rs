@@ -182,12 +182,16 @@ fn at_a_sighup_what_can_change_does_and_a_mistake_changes_nothing() {
     assert_eq!(offsets(&watching.end().output), (1..=9).collect::<Vec<_>>(), "nobody is disconnected");
 
     // The listener given by flag wins over the file before and after.
-    let waits =
-        "[limits]\nping_interval = \"1m\"\nhistory_bytes_max = 1000000\n[server]\nlisten = \"0.0.0.0:1\"\n";
+    let waits = "[limits]\nhandshakes_max = 9\ntopics_per_session_max = 1\nmessage_bytes_max = 400\n\
+                 [server]\nlisten = \"0.0.0.0:1\"\n";
     let line = again(&format!("{waits}{}", rule(2)), "changed");
-    assert!(line.ends_with("changed: limits.history_bytes_max"), "{line}");
+    assert!(line.ends_with("changed: limits.message_bytes_max, limits.topics_per_session_max"), "{line}");
     let line = server.run.error_with("only after a restart");
-    assert!(line.ends_with("restart: limits.ping_interval"), "{line}");
+    assert!(line.ends_with("restart: limits.handshakes_max"), "{line}");
+    let (head, _) = server.http_with("POST /topics/a HTTP/1.1\r\nContent-Length: 401", &"1".repeat(401));
+    assert!(head.starts_with("http/1.1 413 "), "{head}");
+    let subscriber = Run::start(&["subscribe", &server.url(), "a", "b"]).end();
+    assert!(subscriber.errors.iter().any(|line| line.contains("limit_reached")), "{:?}", subscriber.errors);
     again(&format!("{waits}{}", rule(2)), "nothing has changed");
 }
 

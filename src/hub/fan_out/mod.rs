@@ -174,6 +174,11 @@ impl<L: Outlet> FanOut<L> {
         }
     }
 
+    /// Keeps to other limits from now on.
+    pub(crate) fn reload(&mut self, subscriptions_max: usize, encoder: L::Encoder) {
+        (self.subscriptions_max, self.encoder) = (subscriptions_max, encoder);
+    }
+
     pub(crate) fn worker(&self) -> WorkerId {
         self.worker
     }

@@ -191,8 +191,9 @@ impl<L: Outlet> FanOut<L> {
             return backlog.cleared();
         }
         outlet.await_room();
-        if !backlog.settle(outboxes.limits) {
-            let (bytes, max) = (backlog.bytes(), outboxes.limits.bytes);
+        let limits = outboxes.limits.get();
+        if !backlog.settle(limits) {
+            let (bytes, max) = (backlog.bytes(), limits.bytes);
             self.give_up(key, &format!("{bytes} bytes wait for the reader, the limit is {max}"));
         }
     }
