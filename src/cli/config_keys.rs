@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value as Json};
 use toml::Value;
@@ -37,12 +38,15 @@ pub(crate) enum Kind {
 
 /// The tables of the file.
 pub(crate) fn tables() -> &'static [Key] {
-    static TABLES: LazyLock<Vec<Key>> = LazyLock::new(|| {
-        let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
-        let schema = settings.into_generator().into_root_schema_for::<Config>();
-        schema.as_object().and_then(|schema| schema.get("properties")).map(keys_of).unwrap_or_default()
-    });
+    static TABLES: LazyLock<Vec<Key>> = LazyLock::new(of_type::<Config>);
     &TABLES
+}
+
+/// The keys of a type.
+pub(super) fn of_type<T: JsonSchema>() -> Vec<Key> {
+    let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+    let schema = settings.into_generator().into_root_schema_for::<T>();
+    schema.as_object().and_then(|schema| schema.get("properties")).map(keys_of).unwrap_or_default()
 }
 
 /// Every key that has a value of its own, lists of tables as a whole, with the way to it.
@@ -87,7 +91,10 @@ fn key_of(name: &str, schema: &Json) -> Key {
     let text = |key| schema.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
     let value = |value: &Json| Value::try_from(value).ok();
     let default = schema.get("default").and_then(value);
-    let example = schema.get("examples").and_then(|all| all.get(0)).and_then(value);
+    let example = schema.get("examples").and_then(|all| all.get(0));
+    let first_word = schema.get("enum").and_then(|all| all.get(0));
+    let first_word = first_word.or_else(|| schema.get("oneOf").and_then(|all| all.get(0)?.get("const")));
+    let example = example.or(first_word).and_then(value);
     let kind = match (&default, schema.as_object()) {
         (Some(Value::String(_)), _) | (_, None) => Kind::Text,
         (_, Some(schema)) => kind_of(schema),

@@ -241,4 +241,92 @@ mod tests {
         assert!(printed.contains("\nworkers = 3 # from topichub.toml:1\n"), "{printed}");
         assert!(printed.contains("\n[[topics]] # from topichub.toml:8\n"), "{printed}");
     }
+
+    /// Tables as they may come.
+    mod sample {
+        use schemars::JsonSchema;
+        use serde::Serialize;
+
+        #[derive(Default, JsonSchema)]
+        #[serde(default)]
+        pub(super) struct Sample {
+            /// Who may do what.
+            auth: Auth,
+            /// Certificates. Without this table there is no TLS.
+            tls: Option<Tls>,
+        }
+
+        #[derive(Default, JsonSchema)]
+        #[serde(default)]
+        struct Auth {
+            /// Whom tokens must be from.
+            #[schemars(example = "https://login.example")]
+            issuer: Option<String>,
+            /// How much clocks may differ.
+            #[schemars(with = "Option<String>", example = "30s")]
+            leeway: Option<std::time::Duration>,
+            /// What tokens are signed with.
+            keys: Vec<SigningKey>,
+        }
+
+        #[derive(JsonSchema)]
+        struct SigningKey {
+            /// How.
+            algorithm: Algorithm,
+            /// The secret of HS256.
+            #[schemars(example = "at least 32 bytes")]
+            secret: Option<String>,
+            /// Where it may be used.
+            #[serde(default)]
+            limits: KeyLimits,
+        }
+
+        #[derive(Default, Serialize, JsonSchema)]
+        enum Algorithm {
+            /// With a secret.
+            #[default]
+            HS256,
+            /// With a key.
+            RS256,
+        }
+
+        #[derive(Default, JsonSchema)]
+        #[serde(default)]
+        struct KeyLimits {
+            /// Audiences.
+            audiences: Vec<String>,
+        }
+
+        #[derive(JsonSchema)]
+        struct Tls {
+            /// The chain, PEM.
+            #[schemars(example = "/etc/topichub/chain.pem")]
+            certificate: String,
+            /// Whether clients must have one too.
+            #[serde(default)]
+            mutual: bool,
+        }
+    }
+
+    #[test]
+    fn every_kind_of_table_is_documented() {
+        let mut text = String::new();
+        document(&mut text, "", &config_keys::of_type::<sample::Sample>(), "");
+        insta::assert_snapshot!("example_of_tables", text);
+    }
+
+    #[test]
+    fn every_kind_of_table_is_shown_and_no_secret() {
+        let keys = config_keys::of_type::<sample::Sample>();
+        let show = |text: &str| {
+            let sources = Sources::of_text(text);
+            let mut shown = String::new();
+            tables_in_force(&mut shown, &sources.merge().unwrap(), &[], &keys);
+            shown
+        };
+        assert_eq!(show(""), "\n[auth]\n");
+        let text = "[[auth.keys]]\nalgorithm = \"RS256\"\n[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"hush\"\n\
+                    limits.audiences = [\"a\"]\n[tls]\ncertificate = \"x.pem\"\n";
+        insta::assert_snapshot!("tables_in_force", show(text));
+    }
 }

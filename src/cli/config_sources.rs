@@ -200,20 +200,13 @@ impl Sources {
     }
 
     fn mistake_of_toml(&self, error: &toml::de::Error) -> Box<Mistake> {
-        let place = error.span();
-        let (name, text, local) = self.shown(place.clone());
-        let hidden = match (&place, &local) {
-            // What is wrong with a secret is said without it.
-            (Some(_), Some(local)) => self.text_at(place.as_ref()) != text.get(local.clone()),
-            _ => false,
-        };
-        Mistake::of_toml(&name, &text, local, error.message(), hidden)
-    }
-
-    fn text_at(&self, place: Option<&Range<usize>>) -> Option<&str> {
-        let place = place?;
-        let source = self.at(place.start)?;
-        source.text.get(place.start - source.start..place.end.checked_sub(source.start)?)
+        let source = error.span().and_then(|place| self.at(place.start));
+        let (name, text, place) = self.shown(error.span());
+        // What is wrong with a secret is said without it.
+        let is_hidden = source
+            .zip(place.clone())
+            .is_some_and(|(source, place)| source.text[place.clone()] != text[place]);
+        Mistake::of_toml(&name, &text, place, error.message(), is_hidden)
     }
 
     /// The text that holds a place, without secrets, and the place in it.
@@ -229,7 +222,7 @@ impl Sources {
         };
         let text = match &source.key {
             Some((way, _)) if is_secret(way.last().unwrap_or(&""), source.said()) => {
-                source.text.replace(source.said(), "***")
+                source.text.replace(source.said(), &"*".repeat(source.said().len()))
             }
             _ => masked(&source.text),
         };
@@ -347,5 +340,38 @@ pub(crate) fn shown_value(name: &str, value: toml::Value) -> toml::Value {
             toml::Value::Table(hidden.collect())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_has_a_variable_of_its_own() {
+        let name = |way: &[&str]| format!("{PREFIX}{}", way.join("_").to_ascii_uppercase());
+        let mut names: Vec<_> = config_keys::values().iter().map(|(way, _)| name(way)).collect();
+        for (_, full) in SHORT_NAMES {
+            assert!(names.iter().any(|name| name == full), "{full}");
+        }
+        names.extend(SHORT_NAMES.map(|(short, _)| short.to_owned()));
+        names.extend(NO_KEYS.map(str::to_owned));
+        names.sort_unstable();
+        let all = names.len();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+
+    #[test]
+    fn places_lead_back_to_where_a_value_stood() {
+        let mut sources = Sources::of_text("[server]\nworkers = 2\n");
+        sources.add_variables(&[("TOPICHUB_LOG_LEVEL".to_owned(), "debug".to_owned())]);
+        let merged = sources.merge().unwrap();
+        for (way, origin) in
+            [(["server", "workers"], "topichub.toml:2"), (["log", "level"], "TOPICHUB_LOG_LEVEL")]
+        {
+            let value = merged.value(&way.map(Step::Key)).unwrap();
+            assert_eq!(sources.origin(&value.span()).unwrap().1, origin);
+        }
     }
 }
