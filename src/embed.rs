@@ -434,10 +434,11 @@ impl Hub {
     }
 
     /// Keeps to other settings from now on: rules count for topics that exist too and for what is published next, limits
-    /// and times for what connections do next. A connection keeps what was agreed on when it began: its longest message
-    /// and whether it is compressed. These stay as the hub was started, whatever is said: who is let in
+    /// and times for what connections do next. A connection keeps what was agreed on when it began: its longest message,
+    /// its rates, and whether it is compressed. These stay as the hub was started, whatever is said: who is let in
     /// (`connections_max`, `connections_per_address_max`, `handshakes_max`, `accepts_per_second_max`), the time for a
-    /// request's header (`handshake_timeout`), `local_flight_bytes_max`, `presence_interval` and `presence_members_max`.
+    /// request's header (`handshake_timeout`), what counts for users (`sessions_per_user_max`,
+    /// `publishes_per_second_per_user_max`), `local_flight_bytes_max`, `presence_interval` and `presence_members_max`.
     pub fn reload(&self, settings: Settings) {
         let rules = Arc::new(Rules::new(settings.topics.clone()));
         let settings = Arc::new(settings);

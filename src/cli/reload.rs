@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
+use topichub::auth::Auth;
+use topichub::{Hub, Tls};
+
 use super::config::Config;
 use super::config_error::ConfigError;
 use super::config_print::in_force;
 use super::config_sources::Layers;
 use super::{logging, serve, service};
-use topichub::auth::Auth;
-use topichub::{Hub, Tls};
 
 /// The keys and tables that [`Reload::apply`] puts into force. All others wait for a restart,
 const LIVE: [&str; 4] = ["auth", "limits", "log.level", "topics"];
 
 /// and so do these among them, as [`Hub::reload`] says.
-const NOT_LIVE: [&str; 8] = [
+const NOT_LIVE: [&str; 10] = [
     "limits.accepts_per_second_max",
     "limits.connections_max",
     "limits.connections_per_address_max",
@@ -23,12 +24,14 @@ const NOT_LIVE: [&str; 8] = [
     "limits.local_flight_bytes_max",
     "limits.presence_interval",
     "limits.presence_members_max",
+    "limits.publishes_per_second_per_user_max",
+    "limits.sessions_per_user_max",
 ];
 
 /// What it takes to read the configuration again.
 pub(super) struct Reload {
     pub(super) layers: Layers,
-    /// All keys and their values when they were read last.
+    /// All keys and their values: of those that wait for a restart the ones that the server began with.
     pub(super) in_force: Vec<(String, String)>,
     /// Whether the rules of the demo stand behind those of the file.
     pub(super) demo: bool,
@@ -53,13 +56,23 @@ impl Reload {
     fn again(&mut self, hub: &Hub) {
         match self.read() {
             Ok((config, now)) => {
-                let changed = changed(&self.in_force, &now);
-                self.in_force = now;
+                let (live, waiting): (Vec<_>, Vec<_>) =
+                    changed(&self.in_force, &now).into_iter().partition(|key| is_live(key));
+                self.in_force.retain(|(key, _)| !is_live(key));
+                self.in_force.extend(now.into_iter().filter(|(key, _)| is_live(key)));
                 if config.auth.is_some() != self.auth.is_some() {
                     log::warn!("whether there is a table [auth] at all is in force only after a restart");
                 }
-                self.apply(config, hub);
-                tell(&changed);
+                self.apply(config, hub, !live.is_empty());
+                if !live.is_empty() {
+                    log::info!("changed: {}", live.join(", "));
+                }
+                if !waiting.is_empty() {
+                    log::warn!("changed, but in force only after a restart: {}", waiting.join(", "));
+                }
+                if live.is_empty() && waiting.is_empty() {
+                    log::info!("nothing has changed");
+                }
             }
             Err(error) => {
                 let told = error.into_failure().text;
@@ -74,8 +87,9 @@ impl Reload {
         Ok((merged.config()?, in_force(&merged)))
     }
 
-    /// Everything that changes live has its place here, and its keys in [`LIVE`].
-    fn apply(&self, config: Config, hub: &Hub) {
+    /// Everything that changes live has its place here, and its keys in [`LIVE`]. The files that they name are read again
+    /// though no key has changed.
+    fn apply(&self, config: Config, hub: &Hub, has_changed: bool) {
         logging::change(&config.log.level);
         if let Some(Err(error)) = self.tls.as_ref().map(Tls::reload) {
             log::error!("the certificates stay as they were: {error}");
@@ -85,6 +99,9 @@ impl Reload {
         {
             log::error!("keys and roles stay as they were: {error}");
         }
+        if !has_changed {
+            return;
+        }
         match serve::settings(config, self.demo) {
             Ok(settings) => hub.reload(settings),
             Err(error) => log::error!("the rules for topics stay as they were: {error}"),
@@ -92,30 +109,17 @@ impl Reload {
     }
 }
 
+fn is_live(key: &str) -> bool {
+    let is_within =
+        |table: &&str| key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    LIVE.iter().any(|table| is_within(table)) && !NOT_LIVE.contains(&key)
+}
+
 /// The keys whose values are others now.
 fn changed(before: &[(String, String)], now: &[(String, String)]) -> Vec<String> {
     let differs = |entry: &&(String, String)| !before.contains(entry);
     let gone = before.iter().filter(|(key, _)| !now.iter().any(|(other, _)| other == key));
     now.iter().filter(differs).chain(gone).map(|(key, _)| key.clone()).collect()
-}
-
-fn tell(changed: &[String]) {
-    let is_within = |key: &str, table: &str| {
-        key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let is_live =
-        |key: &&String| LIVE.iter().any(|live| is_within(key, live)) && !NOT_LIVE.contains(&key.as_str());
-    let (live, waiting): (Vec<_>, Vec<_>) = changed.iter().partition(is_live);
-    let list = |keys: Vec<&String>| keys.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    if changed.is_empty() {
-        log::info!("nothing has changed");
-    }
-    if !live.is_empty() {
-        log::info!("changed: {}", list(live));
-    }
-    if !waiting.is_empty() {
-        log::warn!("changed, but in force only after a restart: {}", list(waiting));
-    }
 }
 
 #[cfg(test)]

@@ -192,7 +192,10 @@ fn at_a_sighup_what_can_change_does_and_a_mistake_changes_nothing() {
     assert!(head.starts_with("http/1.1 413 "), "{head}");
     let subscriber = Run::start(&["subscribe", &server.url(), "a", "b"]).end();
     assert!(subscriber.errors.iter().any(|line| line.contains("limit_reached")), "{:?}", subscriber.errors);
-    again(&format!("{waits}{}", rule(2)), "nothing has changed");
+    let line = again(&format!("{waits}{}", rule(2)), "changed");
+    assert!(line.ends_with("restart: limits.handshakes_max"), "what waits is told again: {line}");
+    again(&waits.replace("handshakes_max = 9", ""), "changed: topics");
+    again(&waits.replace("handshakes_max = 9", ""), "nothing has changed");
 }
 
 #[test]
