@@ -112,7 +112,7 @@ impl Reload {
 fn is_live(key: &str) -> bool {
     let is_within =
         |table: &&str| key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-    LIVE.iter().any(|table| is_within(table)) && !NOT_LIVE.contains(&key)
+    LIVE.iter().any(is_within) && !NOT_LIVE.contains(&key)
 }
 
 /// The keys whose values are others now.
