@@ -260,16 +260,43 @@ fn key_server(keys: Arc<Mutex<Option<Vec<Value>>>>) -> (String, Arc<AtomicUsize>
     (url, fetches)
 }
 
+/// The tables with fetched keys in place of the secret.
+fn with_keys_at(url: &str, more: &str) -> String {
+    TABLES
+        .replace("leeway = \"0s\"", more)
+        .replace("algorithm = \"HS256\"\n", "")
+        .replace(&format!("secret = {SECRET:?}"), &format!("jwks_url = {url:?}"))
+}
+
+#[actix_web::test]
+#[allow(clippy::await_holding_lock, reason = "the lock is what the server's answer waits for")]
+async fn commands_wait_until_it_is_known_whose_token_it_is() {
+    let key = Signer::new("a");
+    let keys = Arc::new(Mutex::new(Some(vec![key.jwk.clone()])));
+    let (url, fetches) = key_server(Arc::clone(&keys));
+    let held = keys.lock().unwrap();
+    let server = serve("auth_wait", &with_keys_at(&url, "jwks_timeout = \"20s\""));
+    let mut client = connect(&server, JSON).await;
+    client.send(json!({ "op": "authenticate", "id": 1, "token": key.token() })).await;
+    client.send(json!({ "op": "subscribe", "id": 2, "topic": "inbox.ada.1" })).await;
+    client.send(json!({ "op": "ping", "id": 3 })).await;
+    // Nobody else waits.
+    let mut other = connect(&server, JSON).await;
+    assert_eq!(other.ask(json!({ "op": "ping", "id": 1 })).await["op"], "pong");
+    drop(held);
+    let mut told = [client.next().await, client.next().await, client.next().await];
+    assert_eq!(told[0]["op"], "authenticated", "{told:?}");
+    told.sort_by_key(|reply| reply["id"].as_u64());
+    assert_eq!(told.map(|reply| reply["op"].clone()), ["authenticated", "subscribed", "pong"]);
+    assert_eq!(fetches.load(Ordering::SeqCst), 1);
+}
+
 #[actix_web::test]
 async fn keys_are_rotated_without_a_restart() {
     let (old, new) = (Signer::new("2026-10"), Signer::new("2026-11"));
     let keys = Arc::new(Mutex::new(None));
     let (url, fetches) = key_server(Arc::clone(&keys));
-    let tables = TABLES
-        .replace("leeway = \"0s\"", "jwks_interval = \"1s\"")
-        .replace("algorithm = \"HS256\"\n", "")
-        .replace(&format!("secret = {SECRET:?}"), &format!("jwks_url = {url:?}"));
-    let server = serve("auth_jwks", &tables);
+    let server = serve("auth_jwks", &with_keys_at(&url, "jwks_interval = \"1s\""));
     // As long as there are no keys nothing can be said, and that is no refusal.
     let mut client = connect(&server, JSON).await;
     let told = authenticate(&mut client, &old.token()).await;
