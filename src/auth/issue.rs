@@ -136,7 +136,7 @@ impl Issuer {
         let now = clock::since_1970();
         claims.entry("iat").or_insert_with(|| now.as_secs().into());
         if let Some(expires) = plan.expires {
-            claims.insert("exp".to_owned(), (now + expires).as_secs().into());
+            claims.insert("exp".to_owned(), now.saturating_add(expires).as_secs().into());
         }
         self.sign(&claims).ok_or_else(|| IssueError::Private { algorithm: format!("{:?}", self.algorithm) })
     }

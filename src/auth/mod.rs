@@ -45,6 +45,25 @@ use crate::hub::grants::Action;
 use crate::hub::identity::Identity;
 
 /// Who somebody is, by the `[auth]` tables of the configuration.
+///
+/// ```
+/// # #[actix_web::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+/// use topichub::auth::{Auth, AuthSettings};
+///
+/// // From TOML, or whatever else serde reads.
+/// let settings: AuthSettings = serde_json::from_str(
+///     r#"{
+///         "keys": [{ "algorithm": "HS256", "secret": "at least thirty-two bytes, and random ones" }],
+///         "roles": [{ "name": "anonymous", "subscribe": ["news.>"] }]
+///     }"#,
+/// )?;
+/// let auth = Arc::new(Auth::new(&settings)?);
+/// let hub = topichub::Hub::start_with(topichub::Settings::default(), auth.clone())?;
+/// // With other keys and roles, later:
+/// auth.reload(&settings)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Auth {
     current: RwLock<Arc<Current>>,
@@ -203,6 +222,14 @@ impl Current {
         if settings.query_token {
             log::warn!("tokens may stand in addresses (auth.query_token), where logs and histories see them");
         }
+        log::info!(
+            "who comes in is decided by keys: {}, addresses of keys: {}, API keys: {}, roles: {}; whoever shows nothing {}",
+            policy.keys.len(),
+            policy.sources.len(),
+            policy.api_keys.len(),
+            policy.terms.roles.len(),
+            if policy.anonymous.is_some() { "is anonymous" } else { "is not let in" },
+        );
         let cookie = settings.cookie.as_deref().map(Into::into);
         Ok(Self { policy, sources, cookie, query_token: settings.query_token })
     }
