@@ -1,6 +1,7 @@
 //! What those who look after a hub can see and do: topics, sessions, and the ends of both.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::actors::orders::{Listed, Order, Purge, Survey, Target};
 use crate::embed::Hub;
+use crate::hub::identity::Identity;
 use crate::hub::registry::TopicPage;
 
 /// One session, as those see it who look after the hub.
@@ -89,6 +91,13 @@ impl Hub {
         let sessions: Vec<_> = all.into_iter().map(status).collect();
         let next = sessions.last().filter(|_| more).map(|last| last.session);
         SessionPage { sessions, next }
+    }
+
+    /// Who a user is in one of its sessions, if there are any.
+    pub(crate) async fn identity_of(&self, user: &str) -> Option<Arc<Identity>> {
+        let (found, mut identities) = mpsc::unbounded_channel();
+        self.registry().do_send(Order::Identify { user: user.into(), found });
+        identities.recv().await
     }
 
     /// Ends a session (4005: it should not come back). Returns whether it was there.

@@ -456,6 +456,16 @@ impl Hub {
         self.inner.draining.borrow().is_some()
     }
 
+    /// Returns when clients begin to be sent away, with the time over which that is done.
+    pub async fn drain_begun(&self) -> Duration {
+        let mut draining = self.inner.draining.subscribe();
+        match draining.wait_for(Option::is_some).await.map(|over| *over) {
+            Ok(Some(over)) => over,
+            // The hub holds the other end.
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Nobody who comes while the others are sent away is let in.
     pub(crate) fn takes_newcomers(&self) -> Result<(), Problem> {
         if self.is_draining() {

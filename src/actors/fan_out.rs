@@ -19,6 +19,7 @@ use topichub_protocol::topic::Filter;
 use super::destination::Destination;
 use super::leaving::{Chance, Leaving};
 use super::orders::{Listed, Order, Target};
+use super::roster::Whom;
 use super::worker::Worker;
 use crate::hub::input::{Delivery, Input, SessionRef, SubscriberKey, Subscribing, Wanted};
 use crate::hub::pulse::Beat;
@@ -218,6 +219,14 @@ impl Handler<Order> for FanOut {
                     .into_iter()
                     .filter(|key| fan_out.expel_from(*key, &filter, ErrorCode::Forbidden, now));
                 let _ = done.send(ended.count());
+            }
+            Order::Identify { user, found } => {
+                let roster = self.worker.roster.borrow();
+                let identity = roster.find(&Whom::User(user)).first().and_then(|key| roster.get(*key));
+                identity
+                    .and_then(|guest| guest.identity.clone())
+                    .into_iter()
+                    .for_each(|identity| _ = found.send(identity));
             }
             Order::List { after, user, limit, listed } => {
                 _ = listed.send(self.list(after, user.as_deref(), limit))

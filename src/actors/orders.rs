@@ -1,6 +1,7 @@
 //! What those who look after a server want of its actors: lists, and that sessions or subscriptions end.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +10,7 @@ use topichub_protocol::codec::Codec;
 use topichub_protocol::topic::{Filter, Topic};
 
 use super::roster::Whom;
+use crate::hub::identity::Identity;
 use crate::hub::input::SessionRef;
 use crate::hub::registry::TopicPage;
 
@@ -38,6 +40,8 @@ pub(crate) enum Order {
     Disconnect { whom: Target, code: CloseCode, reason: Box<str>, done: mpsc::UnboundedSender<usize> },
     /// Ends subscriptions. Answered with how many.
     Unsubscribe { whom: Target, filter: Filter, done: mpsc::UnboundedSender<usize> },
+    /// Who a user is in one of its sessions.
+    Identify { user: Box<str>, found: mpsc::UnboundedSender<Arc<Identity>> },
     /// Lists sessions, at most `limit` of each worker.
     List {
         after: Option<SessionRef>,

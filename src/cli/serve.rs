@@ -219,6 +219,14 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
             log::info!("the server has stopped");
             Ok(())
         }
+        over = hub.drain_begun() => {
+            log::info!("an administrator drains the server");
+            service::stopping();
+            stop(&hub, &handle, over).await?;
+            (&mut server).await.map_err(io::Error::other)??;
+            log::info!("the server has stopped");
+            Ok(())
+        }
         ended = &mut server => {
             ended.map_err(io::Error::other)??;
             Err(ServeError::Ended)

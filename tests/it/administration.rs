@@ -41,6 +41,8 @@ async fn only_administrators_look_into_the_server() {
         ("POST", "/users/ada/disconnect"),
         ("POST", "/users/ada/unsubscribe"),
         ("POST", "/tokens/t/revoke"),
+        ("POST", "/drain"),
+        ("GET", "/explain?topic=a"),
     ];
     for door in Door::BOTH {
         let (asks, open) = (served(door), Server::start(door));
@@ -179,6 +181,46 @@ async fn a_user_has_no_more_sessions_than_the_limit() {
     wait_until("a place is free", || server.hub.sessions() < 3);
     let mut again = server.connect_as("ada:a").await;
     assert_eq!(again.ask(json!({"op": "ping", "id": 1})).await["op"], "pong");
+}
+
+#[actix_web::test]
+async fn it_is_explained_why_somebody_may_or_may_not() {
+    let server = served(Door::A);
+    let mut ada = server.connect_as("ada:sports.>").await;
+    ada.ask(json!({"op": "ping", "id": 1})).await;
+    let all = root(&server, "GET", "/explain?user=ada&topic=sports.nba");
+    assert_eq!(all["connected"], true);
+    let explanations = all["explanations"].as_array().unwrap();
+    assert_eq!(explanations.len(), 4, "{all}");
+    assert!(explanations.iter().all(|one| one["allowed"] == true && one["user"] == "ada"), "{all}");
+    let one = root(&server, "GET", "/explain?user=ada&topic=chat.*&action=publish");
+    assert_eq!(
+        (&one["explanations"][0]["allowed"], &one["explanations"][0]["action"]),
+        (&json!(false), &json!("publish"))
+    );
+    let stranger = root(&server, "GET", "/explain?user=eve&topic=sports.nba&action=history");
+    assert_eq!(
+        (&stranger["connected"], &stranger["explanations"][0]["allowed"]),
+        (&json!(false), &json!(false))
+    );
+    for (query, word) in
+        [("user=ada", "topic"), ("topic=a..b", "empty token"), ("topic=a&action=fly", "subscribe, publish")]
+    {
+        let answer = ask(&server, ROOT, "GET", &format!("/explain?{query}"), "");
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.json()["detail"].as_str().unwrap().contains(word), "{}", answer.json());
+    }
+}
+
+#[actix_web::test]
+async fn an_administrator_can_drain_the_server() {
+    let server = served(Door::A);
+    let mut ada = server.connect_as("ada:a").await;
+    let answer = ask(&server, ROOT, "POST", "/drain?over_ms=100", "");
+    assert_eq!(answer.status, 202, "{}", answer.json());
+    assert_eq!(answer.json(), json!({"sessions": 1, "over_ms": 100}));
+    assert_eq!(closed(&mut ada).await, (4201, "now".into()));
+    assert_eq!(get(&server, "/readyz").status, 503);
 }
 
 #[actix_web::test]

@@ -2,6 +2,8 @@
 //! and limits as on WebSockets.
 
 mod caller;
+mod drain;
+mod explain;
 mod history;
 mod openapi;
 pub(crate) mod operations;
@@ -99,6 +101,14 @@ fn administration(hub: &Hub, app: &mut web::ServiceConfig) {
         web::post()
             .to(move |request, user, body| sessions::unsubscribe_user(some.clone(), request, user, body)),
     ));
+    let (drained, explained) = (hub.clone(), hub.clone());
+    app.service(act("/drain", web::post().to(move |request| drain::drain(drained.clone(), request))));
+    app.service(
+        web::resource("/explain")
+            .route(look().to(move |request: HttpRequest| explain::explain(explained.clone(), request)))
+            .default_service(web::to(|| only("GET, HEAD")))
+            .wrap(from_elsewhere()),
+    );
     app.service(act(
         "/tokens/{token_id}/revoke",
         web::post().to(move |request, token_id| sessions::revoke(token.clone(), request, token_id)),

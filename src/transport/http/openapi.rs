@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{history, presence, publishing, sessions, topics};
+use super::{drain, explain, history, presence, publishing, sessions, topics};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -30,6 +30,8 @@ use super::{history, presence, publishing, sessions, topics};
         sessions::disconnect_user,
         sessions::unsubscribe_user,
         sessions::revoke,
+        drain::drain,
+        explain::explain,
     ),
     tags(
         (name = "topics", description = "What sessions may do as well"),
