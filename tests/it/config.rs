@@ -147,6 +147,32 @@ fn what_counts_is_shown_with_where_it_comes_from() {
     snapshot("config_effective", &ended.told());
 }
 
+#[test]
+fn a_secret_is_shown_neither_where_it_is_wrong_nor_where_it_counts() {
+    let directory = directory("secrets");
+    let key = |secret: &str| format!("[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = {secret}\n");
+    let long = format!("hush{}", "-hush".repeat(9));
+    for (file, keys, code) in [
+        (key(&format!("\"{long}\"")), "", 0),
+        (key("\"hush\""), "", 1),
+        (key("\"hush"), "", 1),
+        (key("[\"hush\"]"), "", 1),
+        (key("'''hush\nhush'''"), "", 1),
+        (key(&format!("\"{long}\"\nunknown = 1")), "", 1),
+        (format!("[[auth.api_keys]]\nname = \"a\"\nhash = \"{long}\"\n"), "", 1),
+        (String::new(), "[{algorithm = \"HS256\", secret = \"hush\"}]", 1),
+        (String::new(), "[{algorithm = \"HS256\", secret = \"hush\"", 1),
+    ] {
+        std::fs::write(directory.join("topichub.toml"), &file).unwrap();
+        for command in ["check", "config"] {
+            let variables = [("TOPICHUB_AUTH_KEYS", keys)];
+            let ended = run_in(&directory, &[command, "--config", "topichub.toml"], &variables);
+            let told = ended.told();
+            assert!(ended.code == code && !told.contains("hush"), "{file}{keys}\n{told}");
+        }
+    }
+}
+
 /// Publishes three messages to `orders` and returns the offsets of as many as the topic remembers.
 fn remembered(server: &Server, count: &str) -> Vec<u64> {
     let mut publisher = server.publish(&["orders"]);
