@@ -23,7 +23,7 @@ use crate::actors::leaving::Chance;
 use crate::actors::rates::PublishRates;
 use crate::actors::registry::{Ask, JoinWorker, OwnTopics, Probe, Registry};
 use crate::actors::roster::Users;
-use crate::actors::worker::{Census, Worker};
+use crate::actors::worker::{Beginnings, Census, Worker};
 use crate::authority::{Authority, Open};
 use crate::clock::Clock;
 use crate::engine::memory::{MemoryEngine, MemorySettings};
@@ -70,16 +70,10 @@ pub struct Hub {
 struct Inner {
     id: Uuid,
     settings: RwLock<Arc<Settings>>,
-    clock: Clock,
-    registry: Addr<Registry>,
+    beginnings: Beginnings,
     /// The fan-out for subscriptions within this process; it lives beside the registry.
     local: Addr<FanOut>,
-    house: House,
-    authority: Arc<dyn Authority>,
-    users: Arc<Users>,
-    publish_rates: Arc<PublishRates>,
     next_worker: Arc<AtomicU32>,
-    census: Arc<Census>,
     admission: Arc<Admission>,
     /// The bytes that callers outside of any session may have on their way, and how many they are in all.
     flight: Arc<Semaphore>,
@@ -227,25 +221,19 @@ impl Hub {
         });
         let next_worker = Arc::new(AtomicU32::new(0));
         let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (to_registry, local_settings) = (registry.clone(), Arc::clone(&settings));
-        let (local_census, local_house) = (Arc::clone(&census), house.clone());
-        let local_authority = Arc::clone(&authority);
-        let users = Users::new(settings.sessions_per_user_max);
-        let publish_rates = Arc::new(PublishRates::new(&settings));
-        let (local_users, local_rates) = (Arc::clone(&users), Arc::clone(&publish_rates));
+        let beginnings = Beginnings {
+            users: Users::new(settings.sessions_per_user_max),
+            publish_rates: Arc::new(PublishRates::new(&settings)),
+            settings: Arc::clone(&settings),
+            clock,
+            registry: registry.clone(),
+            census,
+            house,
+            authority,
+        };
+        let of_local = beginnings.clone();
         let local = FanOut::start_in_arbiter(&arbiter, move |_| {
-            let worker = Worker::new(
-                local_id,
-                local_settings,
-                clock,
-                to_registry,
-                local_census,
-                local_house,
-                local_authority,
-                local_users,
-                local_rates,
-            );
-            FanOut::new(Rc::new(worker))
+            FanOut::new(Rc::new(Worker::new(local_id, of_local)))
         });
         registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
 
@@ -255,15 +243,9 @@ impl Hub {
             id,
             admission,
             settings: RwLock::new(settings),
-            clock,
-            registry,
+            beginnings,
             local,
-            house,
-            authority,
-            users,
-            publish_rates,
             next_worker,
-            census,
             flight,
             flight_bytes_max,
             draining: watch::Sender::new(None),
@@ -319,7 +301,7 @@ impl Hub {
         let share = Arc::clone(&self.inner.flight).acquire_many_owned(share).await;
         let permit = Some(Permit::holding(share.map_err(|_| PublishError::HubStopped)?));
         let said = options != PublishOptions::default();
-        let options = said.then(|| Box::new(publication_options(options, &self.inner.house)));
+        let options = said.then(|| Box::new(publication_options(options, &self.inner.beginnings.house)));
         let reply = self.ask(move |asker| {
             Input::Publish(Publication { topic, payload, options, asker, subscribers: 0, permit })
         });
@@ -358,7 +340,7 @@ impl Hub {
 
     async fn ask(&self, question: impl FnOnce(Asker) -> Input + Send + 'static) -> Option<Reply> {
         let (answered, answer) = oneshot::channel();
-        self.inner.registry.do_send(Ask { question: Box::new(question), answered });
+        self.inner.beginnings.registry.do_send(Ask { question: Box::new(question), answered });
         answer.await.ok()
     }
 
@@ -424,13 +406,13 @@ impl Hub {
 
     /// How many WebSocket connections are open or closing, over all threads.
     pub fn sessions(&self) -> usize {
-        self.inner.census.sessions.load(Ordering::Relaxed)
+        self.inner.beginnings.census.sessions.load(Ordering::Relaxed)
     }
 
     /// How many bytes of memory topics and what is remembered of them take, as of the last second; at most
     /// [`Settings::history_bytes_max`].
     pub fn history_bytes(&self) -> usize {
-        self.inner.census.history_bytes.load(Ordering::Relaxed)
+        self.inner.beginnings.census.history_bytes.load(Ordering::Relaxed)
     }
 
     /// Keeps to other settings from now on: rules count for topics that exist too and for what is published next, limits
@@ -443,12 +425,12 @@ impl Hub {
         let rules = Arc::new(Rules::new(settings.topics.clone()));
         let settings = Arc::new(settings);
         *self.inner.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&settings);
-        self.inner.registry.do_send(Reload { settings, rules });
+        self.inner.beginnings.registry.do_send(Reload { settings, rules });
     }
 
     /// What the threads have counted, as of the last second.
     pub(crate) fn board(&self) -> &Board {
-        &self.inner.census.board
+        &self.inner.beginnings.census.board
     }
 
     /// Whether clients are being sent away.
@@ -485,7 +467,7 @@ impl Hub {
 
     /// Whether the registry takes what it is sent, within this time.
     pub(crate) async fn is_responsive(&self, within: Duration) -> bool {
-        let asked = self.inner.registry.send(Probe);
+        let asked = self.inner.beginnings.registry.send(Probe);
         matches!(tokio::time::timeout(within, asked).await, Ok(Ok(())))
     }
 
@@ -507,8 +489,8 @@ impl Hub {
             begins
         });
         if begins {
-            self.inner.census.draining.store(true, Ordering::Relaxed);
-            self.inner.registry.do_send(Drain { over });
+            self.inner.beginnings.census.draining.store(true, Ordering::Relaxed);
+            self.inner.beginnings.registry.do_send(Drain { over });
         }
         let hub = self.clone();
         async move {
@@ -516,7 +498,7 @@ impl Hub {
                 Ok(()) => 0,
                 Err(_) => {
                     let left = hub.sessions();
-                    hub.inner.registry.do_send(Cut);
+                    hub.inner.beginnings.registry.do_send(Cut);
                     let _ = tokio::time::timeout(GOODBYE_MAX, hub.all_gone()).await;
                     left
                 }
@@ -533,24 +515,24 @@ impl Hub {
     }
 
     pub(crate) fn registry(&self) -> &Addr<Registry> {
-        &self.inner.registry
+        &self.inner.beginnings.registry
     }
 
     pub(crate) fn seats(&self) -> Seats {
-        self.inner.house.seats
+        self.inner.beginnings.house.seats
     }
 
     pub(crate) fn publish_rates(&self) -> &PublishRates {
-        &self.inner.publish_rates
+        &self.inner.beginnings.publish_rates
     }
 
     pub(crate) fn census(&self) -> &Census {
-        &self.inner.census
+        &self.inner.beginnings.census
     }
 
     /// Who decides who somebody is.
     pub(crate) fn authority(&self) -> &dyn Authority {
-        &*self.inner.authority
+        &*self.inner.beginnings.authority
     }
 
     pub(crate) fn admission(&self) -> &Arc<Admission> {
@@ -565,24 +547,12 @@ impl Hub {
     }
 
     fn start_worker(&self) -> Rc<Worker> {
-        let Inner { clock, registry, next_worker, census, house, authority, users, .. } = &*self.inner;
-        let publish_rates = Arc::clone(&self.inner.publish_rates);
+        let Inner { beginnings, next_worker, .. } = &*self.inner;
         let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let (settings, census, authority) = (self.settings(), Arc::clone(census), Arc::clone(authority));
-        let worker = Worker::new(
-            id,
-            settings,
-            *clock,
-            registry.clone(),
-            census,
-            house.clone(),
-            authority,
-            Arc::clone(users),
-            publish_rates,
-        );
-        let worker = Rc::new(worker);
+        let settings = self.settings();
+        let worker = Rc::new(Worker::new(id, Beginnings { settings, ..beginnings.clone() }));
         let fan_out = FanOut::new(Rc::clone(&worker)).start();
-        registry.do_send(JoinWorker { worker: id, fan_out });
+        beginnings.registry.do_send(JoinWorker { worker: id, fan_out });
         worker
     }
 }

@@ -76,18 +76,23 @@ pub(crate) struct Worker {
     registry: Addr<Registry>,
 }
 
+/// What all workers of a hub begin with.
+#[derive(Clone)]
+pub(crate) struct Beginnings {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) clock: Clock,
+    pub(crate) registry: Addr<Registry>,
+    pub(crate) census: Arc<Census>,
+    pub(crate) house: House,
+    pub(crate) authority: Arc<dyn Authority>,
+    pub(crate) users: Arc<Users>,
+    pub(crate) publish_rates: Arc<PublishRates>,
+}
+
 impl Worker {
-    pub(crate) fn new(
-        id: WorkerId,
-        settings: Arc<Settings>,
-        clock: Clock,
-        registry: Addr<Registry>,
-        census: Arc<Census>,
-        house: House,
-        authority: Arc<dyn Authority>,
-        users: Arc<Users>,
-        publish_rates: Arc<PublishRates>,
-    ) -> Self {
+    pub(crate) fn new(id: WorkerId, beginnings: Beginnings) -> Self {
+        let Beginnings { settings, clock, registry, census, house, authority, users, publish_rates } =
+            beginnings;
         let outboxes = Outboxes::new(outbox_limits(&settings));
         let fan_out =
             FanOut::new(id, settings.topics_per_session_max, encoder(&settings), Rc::clone(&outboxes));

@@ -50,9 +50,12 @@ enum Doorkeeper {
     Auth(Box<AuthSettings>),
 }
 
+/// Who decides, and the same where it goes by the configuration.
+type Hired = (Arc<dyn Authority>, Option<Arc<Auth>>);
+
 impl Doorkeeper {
     /// Who it is; the second is what SIGHUP can tell of other keys and roles.
-    fn hire(&self) -> Result<(Arc<dyn Authority>, Option<Arc<Auth>>), ServeError> {
+    fn hire(&self) -> Result<Hired, ServeError> {
         Ok(match self {
             Self::None => (Arc::new(Open::new()), None),
             Self::Open => {
