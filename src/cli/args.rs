@@ -10,7 +10,7 @@ use topichub::{Filter, Topic};
 use super::bench::args::{BENCH_HELP, BenchArgs};
 use super::listen;
 use super::logging::{self, Format};
-use super::options::{Delivery, Label};
+use super::options::{Credential, Delivery, Label};
 use super::server_url::ServerUrl;
 use super::token::{TOKEN_HELP, TokenArgs};
 
@@ -216,6 +216,8 @@ pub(crate) struct PublishArgs {
     /// How messages go over the wire
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Protocol::Json)]
     pub(crate) protocol: Protocol,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     /// Print the server's reply to each message
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -237,6 +239,8 @@ pub(crate) struct SubscribeArgs {
     /// How messages go over the wire
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Protocol::Json)]
     pub(crate) protocol: Protocol,
+    #[command(flatten)]
+    pub(crate) credential: Credential,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
 }

@@ -26,7 +26,7 @@ const SHORT_NAMES: [(&str, &str); 5] = [
 ];
 
 /// Variables that are flags of the command and no keys.
-const NO_KEYS: [&str; 3] = ["TOPICHUB_CONFIG", "TOPICHUB_DEMO", "TOPICHUB_OPEN"];
+const NO_KEYS: [&str; 4] = ["TOPICHUB_CONFIG", "TOPICHUB_DEMO", "TOPICHUB_OPEN", "TOPICHUB_TOKEN"];
 
 /// What was said where, not yet read.
 #[derive(Clone, Debug, Default)]

@@ -36,15 +36,22 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects and waits for `welcome`.
-    pub(crate) async fn open(url: &ServerUrl, codec: Codec) -> Result<Self, ConnectionError> {
+    pub(crate) async fn open(
+        url: &ServerUrl,
+        codec: Codec,
+        token: Option<&str>,
+    ) -> Result<Self, ConnectionError> {
         let no_answer = |_| ConnectionError::NoAnswer { url: url.clone(), within: CONNECT_TIMEOUT };
-        timeout(CONNECT_TIMEOUT, Self::handshake(url, codec)).await.map_err(no_answer)?
+        timeout(CONNECT_TIMEOUT, Self::handshake(url, codec, token)).await.map_err(no_answer)?
     }
 
-    async fn handshake(url: &ServerUrl, codec: Codec) -> Result<Self, ConnectionError> {
+    async fn handshake(url: &ServerUrl, codec: Codec, token: Option<&str>) -> Result<Self, ConnectionError> {
         // rustls wants to be told whose cryptography it uses; that somebody has told it already is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let request = ClientRequestBuilder::new(url.uri().clone()).with_sub_protocol(codec.subprotocol());
+        let mut request = ClientRequestBuilder::new(url.uri().clone()).with_sub_protocol(codec.subprotocol());
+        if let Some(token) = token {
+            request = request.with_header("Authorization", format!("Bearer {}", token.trim()));
+        }
         let (socket, _) = connect_async_with_config(request, None, true)
             .await
             .map_err(|error| ConnectionError::of_handshake(url, error))?;

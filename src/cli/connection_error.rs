@@ -24,6 +24,9 @@ pub(crate) enum ConnectionError {
     /// Whoever is there does not speak with us.
     #[error("no TopicHub at {url}: {why}")]
     Stranger { url: ServerUrl, why: String },
+    /// It does not let us in.
+    #[error("{url} does not let us in: {why}")]
+    Unauthorized { url: ServerUrl, why: String },
     /// It takes no more connections now.
     #[error("{url} takes no more connections now: {why}")]
     Full { url: ServerUrl, why: String, retry_after: Option<u32> },
@@ -59,6 +62,9 @@ impl ConnectionError {
                 let (why, retry_after) =
                     (answer_of(&response), seconds.and_then(|seconds| seconds.parse().ok()));
                 Self::Full { url, why, retry_after }
+            }
+            tungstenite::Error::Http(response) if response.status() == StatusCode::UNAUTHORIZED => {
+                Self::Unauthorized { url, why: answer_of(&response) }
             }
             tungstenite::Error::Http(response) => stranger(answer_of(&response)),
             tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {

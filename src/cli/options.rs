@@ -33,6 +33,27 @@ pub(crate) struct Delivery {
     group: Option<Box<str>>,
 }
 
+/// Who we are.
+#[derive(clap::Args)]
+pub(crate) struct Credential {
+    /// A token or an API key, for servers that want to know who asks
+    #[arg(long, value_name = "TOKEN", env = "TOPICHUB_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+}
+
+impl Credential {
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    /// Tokens are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credential")
+    }
+}
+
 /// What becomes of a rate.
 #[derive(Clone, Copy, Debug)]
 struct Interval(Duration);

@@ -33,7 +33,7 @@ pub(super) fn run(args: PublishArgs) -> Result<(), Failure> {
 async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let many = args.data.as_deref().is_none_or(|text| text == "-");
     let options = args.label.options(many)?;
-    let connection = Connection::open(&args.url, args.protocol.codec()).await?;
+    let connection = Connection::open(&args.url, args.protocol.codec(), args.credential.token()).await?;
     let notation = if args.string { Notation::Text } else { Notation::Json };
     let lines = Lines::of(args.data.as_deref(), notation);
     let mut publisher = Publisher {

@@ -46,7 +46,7 @@ impl From<Ended> for Failure {
 async fn subscribe(args: SubscribeArgs) -> Result<(), Failure> {
     let options = args.delivery.options(&args.topics)?;
     let subscribe = Subscribe { filters: OneOrMany::Many(args.topics), options };
-    let mut connection = Connection::open(&args.url, args.protocol.codec()).await?;
+    let mut connection = Connection::open(&args.url, args.protocol.codec(), args.credential.token()).await?;
     let ended = tokio::select! {
         ended = print_messages(&mut connection, subscribe, args.count) => ended,
         _ = tokio::signal::ctrl_c() => Ok(()),
