@@ -103,6 +103,7 @@ impl ConnectionError {
             Self::Stranger { .. } => {
                 Some("is the address right? TopicHub's WebSocket is at /ws, over TLS begin with wss://")
             }
+            Self::Unauthorized { .. } => Some("show a token or an API key: --token, or TOPICHUB_TOKEN"),
             Self::Full { .. } => Some("try again later"),
             Self::Closed { code, .. } => match Reconnect::after_close(*code) {
                 Reconnect::Never => None,
