@@ -180,7 +180,9 @@ impl Authority for Auth {
         let current = self.current();
         let terms = &current.policy.terms;
         let names = terms.token_roles.iter().map(|name| &**name).chain(roles.iter().copied());
-        let roles: Vec<_> = names.filter_map(|name| terms.role(name).cloned()).collect();
+        let mut roles: Vec<_> = names.filter_map(|name| terms.role(name).cloned()).collect();
+        roles.sort_by(|one, another| one.name.cmp(&another.name));
+        roles.dedup_by(|one, another| one.name == another.name);
         token::bearer_of(user, &roles, "roles".into())
     }
 

@@ -61,6 +61,10 @@ pub(crate) struct Server {
     /// Threads that serve connections. Left out: one for each core.
     #[schemars(example = 4)]
     pub(crate) workers: Option<usize>,
+    /// An address for those who run the server, beside the other: `/healthz`, `/readyz` and `/metrics`, and nothing else, for
+    /// whoever reaches it. Without TLS.
+    #[schemars(example = &"127.0.0.1:9090")]
+    pub(crate) admin_listen: Option<String>,
     /// Over which time clients are sent away at SIGTERM, each at a moment of its own, so that they do not come back all at
     /// once. 0s: at once, as Ctrl-C does.
     #[serde(with = "humantime_serde")]
@@ -92,6 +96,7 @@ impl Default for Server {
         Self {
             listen: "127.0.0.1:8080".to_owned(),
             workers: None,
+            admin_listen: None,
             drain: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
@@ -142,6 +147,9 @@ impl Config {
         }
         if let Err(help) = listen::parse_address(&self.server.listen) {
             return Some(Impossible::new(&[["server", "listen"]], "not an address to listen on", help));
+        }
+        if let Some(help) = self.server.admin_listen.as_ref().and_then(|at| listen::parse_address(at).err()) {
+            return Some(Impossible::new(&[["server", "admin_listen"]], "not an address to listen on", help));
         }
         if let Some(help) = self.server.workers.and_then(|workers| listen::check_workers(workers).err()) {
             let help = format!("{help}; leave the key out for one on each core");

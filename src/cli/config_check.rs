@@ -49,13 +49,23 @@ fn read(path: Option<&Path>, then: impl FnOnce(&Merged<'_>, &Config)) -> Result<
 
 /// What a server would do by it.
 fn plan(merged: &Merged<'_>, config: &Config) -> Vec<String> {
-    let Config { server, topics, .. } = config;
+    let Config { server, topics, tls, auth, .. } = config;
     let workers = match server.workers {
         None => "one worker for each core".to_owned(),
         Some(1) => "1 worker".to_owned(),
         Some(workers) => format!("{workers} workers"),
     };
     let mut plan = vec![format!("listens on {} with {workers}", server.listen)];
+    if let Some(address) = &server.admin_listen {
+        plan.push(format!("shows its health and metrics on {address}"));
+    }
+    if let Some(tls) = tls {
+        plan.push(format!("speaks TLS with the certificate in {}", tls.certificate.display()));
+    }
+    if let Some(auth) = auth {
+        let (keys, roles, api_keys) = (auth.keys.len(), auth.roles.len(), auth.api_keys.len());
+        plan.push(format!("asks who somebody is; keys: {keys}, roles: {roles}, API keys: {api_keys}"));
+    }
     if !topics.is_empty() {
         let patterns: Vec<_> = topics.iter().map(|rule| rule.pattern.as_str()).collect();
         plan.push(format!("has rules for {}", patterns.join(", ")));

@@ -32,6 +32,7 @@ struct Plan {
     listen: String,
     workers: usize,
     limits: Settings,
+    admin_listen: Option<String>,
     drain: Duration,
     doorkeeper: Doorkeeper,
     demo: Option<Pace>,
@@ -118,6 +119,7 @@ pub(super) fn run(args: ServeArgs) -> Result<(), Failure> {
     let plan = Plan {
         listen: config.server.listen.clone(),
         workers: config.server.workers.unwrap_or_else(cores),
+        admin_listen: config.server.admin_listen.clone(),
         drain: config.server.drain,
         tls: config.tls.clone(),
         proxy_protocol: config.server.proxy_protocol,
@@ -190,9 +192,16 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     if let Some(tls) = &tls {
         listener = listener.with_tls(tls.clone());
     }
+    let mut listeners = vec![listener];
+    if let Some(address) = &plan.admin_listen {
+        let listener = listen(address)?.for_operators();
+        let at = listener.local_addr()?.map_or_else(|| address.clone(), |at| format!("http://{at}"));
+        log::info!("for those who run the server: {at}/metrics, /healthz, /readyz");
+        listeners.push(listener);
+    }
     let (authority, auth) = plan.doorkeeper.hire()?;
     let hub = Hub::start_with(limits, authority)?;
-    let server = topichub::serve(hub.clone(), vec![listener], plan.workers, pages::configure)?;
+    let server = topichub::serve(hub.clone(), listeners, plan.workers, pages::configure)?;
     let handle = server.handle();
     let mut server = actix_rt::spawn(server);
     reload_at_hangup(Reload { tls, auth, ..plan.reload }, &hub)?;

@@ -22,6 +22,8 @@ pub(super) struct Expected {
     pub(super) tls: Option<Tls>,
     /// Whether connections of trusted proxies begin with a header of theirs.
     pub(super) proxy_protocol: bool,
+    /// Whether it is for those who run the server, and for nobody else.
+    pub(super) for_operators: bool,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,13 @@ impl Listener {
     #[must_use]
     pub fn with_proxy_protocol(self) -> Self {
         Self { expected: Expected { proxy_protocol: true, ..self.expected }, ..self }
+    }
+
+    /// Serves what those who run the server look at, and nothing else: `/healthz`, `/readyz` and `/metrics`, for whoever
+    /// reaches it.
+    #[must_use]
+    pub fn for_operators(self) -> Self {
+        Self { expected: Expected { for_operators: true, ..self.expected }, ..self }
     }
 
     /// Where TCP connections come; none for a unix socket.

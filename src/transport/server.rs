@@ -89,9 +89,16 @@ fn http_service<Accepted: Into<Socket> + 'static>(
 > {
     let (handshake_timeout, drained) = (hub.settings().handshake_timeout, hub.clone());
     let header_bytes_max = hub.settings().header_bytes_max;
+    let for_operators = expected.for_operators;
     let app = App::new()
-        .configure(|app| hub.configure(app))
-        .configure(pages)
+        .configure(|app| {
+            if for_operators {
+                hub.configure_operations(app);
+            } else {
+                hub.configure(app);
+                pages(app);
+            }
+        })
         .default_service(web::to(|| async {
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
         }))
@@ -131,7 +138,11 @@ fn http_service<Accepted: Into<Socket> + 'static>(
             parts.io.arrival.end_handshake();
             // Answers to requests that came just before this one.
             if parts.io.socket.write_all_buf(&mut parts.write_buf).await.is_ok() {
-                upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+                if for_operators {
+                    refuse(parts.io, &Problem::not_found("there are no WebSockets at this address")).await;
+                } else {
+                    upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+                }
             }
             Ok::<_, Error>(())
         }
@@ -163,14 +174,16 @@ fn http_service<Accepted: Into<Socket> + 'static>(
 }
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
-async fn upgrade(hub: &Hub, request: &Request, mut stream: Stream, early: &[u8]) {
+async fn upgrade(hub: &Hub, request: &Request, stream: Stream, early: &[u8]) {
     match accept(hub, request, &stream.arrival).await {
         Ok((accepted, visitor)) => begin(hub, &accepted, visitor, stream.socket, early),
-        Err(problem) => {
-            let _ = stream.socket.write_all(&problem.to_response_bytes()).await;
-            let _ = stream.socket.shutdown().await;
-        }
+        Err(problem) => refuse(stream, &problem).await,
     }
+}
+
+async fn refuse(mut stream: Stream, problem: &Problem) {
+    let _ = stream.socket.write_all(&problem.to_response_bytes()).await;
+    let _ = stream.socket.shutdown().await;
 }
 
 /// Whose connection it is, as far as the handshake shows.

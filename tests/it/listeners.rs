@@ -56,6 +56,31 @@ async fn a_unix_socket_is_as_good_as_a_port() {
 }
 
 #[actix_web::test]
+async fn a_listener_for_operators_shows_how_the_server_does_and_nothing_else() {
+    let path = path("operators");
+    let _ = std::fs::remove_file(&path);
+    let at = path.clone();
+    let _server = Server::listening(Settings::default(), move |tcp| {
+        vec![tcp.into(), Listener::unix(&at, 0o600).unwrap().for_operators()]
+    });
+    assert!(is_healthy(connect(&path)));
+    let status = |request: &str| {
+        let mut socket = connect(&path);
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    let get =
+        |path: &str| status(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    assert_eq!((get("/metrics"), get("/readyz")), ("200".into(), "200".into()));
+    for hidden in ["/topics", "/sessions", "/topics/a/messages", "/ws", "/"] {
+        assert_eq!(get(hidden), "404", "{hidden}");
+    }
+    assert_eq!(status(&upgrade("")), "404");
+}
+
+#[actix_web::test]
 async fn a_socket_that_a_server_left_behind_is_replaced_and_one_in_use_is_not() {
     let path = path("left");
     let _ = std::fs::remove_file(&path);
