@@ -38,6 +38,10 @@ test-rust: ## unit, property, simulator, vector, documentation and integration t
 test-python: $(PYTHON) binary ## the binary against the PyPI packages websockets and msgpack
 	cd tests/python && TOPICHUB_BIN='$(BIN)' .venv/bin/pytest
 
+.PHONY: abuse
+abuse: $(PYTHON) binary ## abusers of all kinds beside healthy clients for ABUSE_SECONDS (60), with figures
+	cd tests/python && TOPICHUB_ABUSE_SECONDS=$(or $(ABUSE_SECONDS),60) TOPICHUB_BIN='$(BIN)' .venv/bin/pytest -s test_abuse.py
+
 .PHONY: test-node
 test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack/msgpack
 	cd tests/node && TOPICHUB_BIN='$(BIN)' npm test --silent

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from peer import JSON
-from server import DEADLINE, Server
+from server import DEADLINE, Address, Server
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -64,7 +64,7 @@ def close_frame(code: int | None = 1000, reason: str = "") -> bytes:
 class RawPeer:
     """One TCP connection. `receive_bytes` makes the kernel's receive buffer small."""
 
-    def __init__(self, server: Server, receive_bytes: int | None = None) -> None:
+    def __init__(self, server: Server | Address, receive_bytes: int | None = None) -> None:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_bytes is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)

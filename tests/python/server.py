@@ -60,6 +60,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Address:
+    """Where a server listens; all that peers in another process need to know of it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Rule:
     """What is remembered of the topics of a pattern: so many messages, and bytes of payloads."""
 
@@ -128,6 +136,16 @@ class Server:
     @property
     def websocket_url(self) -> str:
         return f"{'wss' if self.tls else 'ws'}://{self.host}:{self.port}/ws"
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
+
+    @property
+    def open_files(self) -> int:
+        """How many files and sockets the process has open; 0 where there is no /proc."""
+        directory = Path(f"/proc/{self._process.pid}/fd")
+        return len(list(directory.iterdir())) if directory.exists() else 0
 
     @property
     def resident_kib(self) -> int:
