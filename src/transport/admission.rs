@@ -209,14 +209,20 @@ impl Admission {
     fn refused(&self, refusal: Refusal) -> Refusal {
         self.refused_by[refusal.number()].fetch_add(1, Ordering::Relaxed);
         let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        let now = self.clock.now().as_millis() as u64 + 1;
-        let logged = self.logged.load(Ordering::Relaxed);
-        let due = logged == 0 || now - logged > LOG_INTERVAL.as_millis() as u64;
-        let exchanged = self.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed);
-        if due && exchanged.is_ok() {
+        if self.log_is_due(self.clock.now()) {
             log::warn!("connections refused so far: {refused}; {refusal}");
         }
         refusal
+    }
+
+    /// Whether a line of the log is due, of which there is one at a time. Of two workers, one may be late with its `now`.
+    fn log_is_due(&self, now: Duration) -> bool {
+        let now = now.as_millis() as u64 + 1;
+        let logged = self.logged.load(Ordering::Relaxed);
+        if logged != 0 && now.saturating_sub(logged) <= LOG_INTERVAL.as_millis() as u64 {
+            return false;
+        }
+        self.logged.compare_exchange(logged, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// What a refused peer is answered.
@@ -375,6 +381,20 @@ mod tests {
         let admission = admission(|settings| settings.accepts_per_second_max = 5);
         let admitted = (0..50).filter(|_| admission.admit(None).is_ok()).count();
         assert!((5..10).contains(&admitted), "{admitted}");
+    }
+
+    #[test]
+    fn a_flood_of_refusals_is_logged_at_once_and_then_once_in_an_interval() {
+        let admission = admission(|_| ());
+        let begin = Duration::from_secs(5);
+        assert!(admission.log_is_due(begin));
+        assert!(
+            !admission.log_is_due(begin - Duration::from_millis(1)),
+            "another worker's clock was read before"
+        );
+        let lines =
+            (1..=1000).filter(|step| admission.log_is_due(begin + LOG_INTERVAL * *step / 100)).count();
+        assert_eq!(lines, 9, "each time a little more than an interval has to pass");
     }
 
     #[test]
