@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, NotUntil, Quota, RateLimiter};
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::command::CommandError;
 
@@ -28,8 +28,10 @@ pub(crate) struct Rates {
     bytes: Option<DefaultDirectRateLimiter>,
     commands_max: u32,
     bytes_max: u32,
-    /// Who is refused as often as it may command goes.
+    /// Who is refused as often as it may command goes,
     refusals: DefaultDirectRateLimiter,
+    /// and who is refused as many bytes as it may send.
+    refused_bytes: Option<DefaultDirectRateLimiter>,
 }
 
 impl Rates {
@@ -45,6 +47,7 @@ impl Rates {
         Some(Box::new(Self {
             commands: limiter(commands_max, commands_max),
             bytes: limiter(bytes_max, bytes_max.max(longest)),
+            refused_bytes: limiter(bytes_max, bytes_max.max(longest)),
             commands_max,
             bytes_max,
             refusals: RateLimiter::direct(quota(commands_max.max(REFUSALS), commands_max.max(REFUSALS))),
@@ -62,8 +65,7 @@ impl Rates {
             ))
         });
         let wait = wait.or_else(|| {
-            let bytes = NonZeroU32::new(u32::try_from(bytes).unwrap_or(u32::MAX))?;
-            let until = self.bytes.as_ref()?.check_n(bytes).ok()?.err()?;
+            let until = over(self.bytes.as_ref()?, bytes)?;
             let max = self.bytes_max;
             Some((
                 format!("{max} bytes a second are the limit"),
@@ -72,10 +74,25 @@ impl Rates {
         });
         match wait {
             None => Pace::Fine,
-            Some(_) if self.refusals.check().is_err() => Pace::Flood,
+            Some(_) if self.is_flood(bytes) => Pace::Flood,
             Some((message, wait)) => Pace::TooFast(too_fast(message, wait)),
         }
     }
+
+    /// Counts a refusal of so many bytes.
+    fn is_flood(&self, bytes: usize) -> bool {
+        self.refusals.check().is_err()
+            || self.refused_bytes.as_ref().is_some_and(|limiter| over(limiter, bytes).is_some())
+    }
+}
+
+/// Counts so many bytes; until when to wait if they are too many. One message is never more than a limiter has room for.
+fn over(
+    limiter: &DefaultDirectRateLimiter,
+    bytes: usize,
+) -> Option<NotUntil<<DefaultClock as Clock>::Instant>> {
+    let bytes = NonZeroU32::new(u32::try_from(bytes).unwrap_or(u32::MAX))?;
+    limiter.check_n(bytes).ok()?.err()
 }
 
 /// How often a second somebody is told at least before nobody listens.
@@ -170,6 +187,18 @@ mod tests {
         let Pace::TooFast(error) = rates.check(500) else { panic!("this is too much") };
         assert!(error.message.contains("1000 bytes"), "{error}");
         assert!(error.after.unwrap() > Duration::from_millis(100), "{error:?}");
+    }
+
+    #[test]
+    fn who_goes_on_with_long_messages_is_told_and_then_not_heard() {
+        let rates = rates(0, 256 * 1024).unwrap();
+        let paces: Vec<_> = std::iter::repeat_with(|| rates.check(64 * 1024))
+            .take(1_000_000)
+            .take_while(|pace| *pace != Pace::Flood)
+            .collect();
+        assert!(paces.len() < 1_000_000, "it is heard on and on");
+        assert!(paces[..4].iter().all(|pace| *pace == Pace::Fine), "a second's worth may come at once");
+        assert!(paces.iter().filter(|pace| **pace != Pace::Fine).count() >= 4, "{paces:?}");
     }
 
     #[test]
