@@ -9,12 +9,12 @@ use topichub_protocol::command::{History, HistoryRange};
 use topichub_protocol::reply::HistoryPage;
 
 use super::caller::permit;
-use super::openapi::HistoryDocument;
+use super::openapi::{HistoryDocument, PositionText, TopicName};
 use super::representation::{codec_of, show};
 use super::request::{Place, query_of, topic_of};
 use crate::embed::Hub;
 use crate::hub::grants::Action;
-use crate::transport::problem::{Problem, ProblemDocument};
+use crate::transport::problem::Problem;
 
 /// Look at what was published
 ///
@@ -22,17 +22,18 @@ use crate::transport::problem::{Problem, ProblemDocument};
 #[utoipa::path(
     get, path = "/topics/{topic}/messages", tag = "topics",
     params(
-        ("topic" = String, Path, description = "Which topic"),
-        ("after" = Option<String>, Query, description = "A position, EPOCH:OFFSET", pattern = "^[0-9a-z]{1,13}:[0-9]{1,15}$"),
-        ("before" = Option<String>, Query, description = "A position; not with after", pattern = "^[0-9a-z]{1,13}:[0-9]{1,15}$"),
-        ("limit" = Option<u64>, Query, description = "The most messages", minimum = 1, maximum = 1000),
-        ("wait" = Option<u64>, Query, description = "How long to wait for one, in seconds; with after", maximum = 60),
+        ("topic" = TopicName, Path, description = "Which topic"),
+        ("after" = Option<PositionText>, Query, description = "Only what came after this position"),
+        ("before" = Option<PositionText>, Query, description = "Only what came before this position; not with `after`"),
+        ("limit" = Option<u64>, Query, description = "The most messages, 100 if it is not said", minimum = 1, maximum = 1000),
+        ("wait" = Option<u64>, Query, description = "How long to wait for one, in seconds; with after", minimum = 0, maximum = 60),
         ("If-None-Match" = Option<String>, Header, description = "The ETag of the answer that the client has"),
     ),
     responses(
-        (status = 200, description = "A page", body = HistoryDocument),
-        (status = 304, description = "It is as the client has it"),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "A page", content((HistoryDocument = "application/json"), (HistoryDocument = "application/msgpack")), headers(("ETag" = String, description = "For `If-None-Match`"))),
+        (status = 304, description = "It is as the client has it", headers(("ETag" = String, description = "What the client has"))),
+        (status = 400, description = "The topic or the query is not as it must be"),
+        (status = 410, description = "The position to begin from is lost"),
     ),
 )]
 pub(super) async fn messages(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -27,8 +27,8 @@ pub(crate) enum Readers {
 /// Adds `/healthz`, `/readyz` and `/metrics`, on the main listener or on one of their own.
 pub(crate) fn configure(hub: &Hub, readers: Readers, app: &mut web::ServiceConfig) {
     let (ready, metered) = (hub.clone(), hub.clone());
-    app.route("/healthz", look().to(|| async { text("ok\n") }));
-    app.route("/readyz", look().to(move || readiness(ready.clone())));
+    app.route("/healthz", look().to(healthz));
+    app.route("/readyz", look().to(move || readyz(ready.clone())));
     app.route("/metrics", look().to(move |request: HttpRequest| metrics(metered.clone(), readers, request)));
 }
 
@@ -39,8 +39,24 @@ fn text(body: &'static str) -> HttpResponse {
         .body(body)
 }
 
-/// Whether newcomers should be sent here.
-async fn readiness(hub: Hub) -> Result<HttpResponse, Problem> {
+/// See whether the server lives
+#[utoipa::path(
+    get, path = "/healthz", tag = "operation", security(()),
+    responses((status = 200, description = "It lives", body = String, content_type = "text/plain")),
+)]
+pub(super) async fn healthz() -> HttpResponse {
+    text("ok\n")
+}
+
+/// See whether newcomers should be sent here
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation", security(()),
+    responses(
+        (status = 200, description = "They should", body = String, content_type = "text/plain"),
+        (status = 503, description = "The server is being drained, or does not get on"),
+    ),
+)]
+pub(super) async fn readyz(hub: Hub) -> Result<HttpResponse, Problem> {
     if hub.is_draining() {
         return Err(Problem::new(ErrorCode::Unavailable, "the server is being drained"));
     }
@@ -52,7 +68,25 @@ async fn readiness(hub: Hub) -> Result<HttpResponse, Problem> {
     Ok(text("ready\n"))
 }
 
-async fn metrics(hub: Hub, readers: Readers, request: HttpRequest) -> Result<HttpResponse, Problem> {
+/// See what the server counts
+///
+/// As OpenMetrics text; for those with the admin grant where authentication is configured.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses(
+        (status = 200, description = "What it counts", body = String, content_type = "application/openmetrics-text"),
+        (status = 400, description = "The header `Authorization` is there twice"),
+        (status = 401, description = "It is not known who asks, and must be"),
+        (status = 403, description = "Who asks may not"),
+        (status = 500, description = "The figures could not be written"),
+        (status = 503, description = "At present it cannot be found out who asks"),
+    ),
+)]
+pub(super) async fn metrics(
+    hub: Hub,
+    readers: Readers,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     // Where nobody is asked who they are, nobody is an administrator, and everybody may look.
     if readers == Readers::Admins && !hub.authority().believes_names() {
         permit_admin(&hub, &request).await?;

@@ -2,33 +2,20 @@
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use topichub_protocol::code::ErrorCode;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::command::{CommandError, Publish, PublishOptions};
 use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Published;
 
 use super::caller::caller;
-use super::openapi::{EntryAnswer, PublishEntry, PublishedDocument};
+use super::openapi::{EntryAnswer, PublishEntry, PublishedDocument, TopicName};
 use super::representation::content_type;
-use super::request::{Place, query_of, topic_of};
+use super::request::{Place, query_of, read, topic_of};
 use crate::embed::{Hub, PublishError};
 use crate::hub::grants::Action;
 use crate::hub::identity::Identity;
 use crate::hub::session::may_on;
-use crate::transport::problem::{Problem, ProblemDocument};
-
-/// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
-async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(hub.settings().handshake_timeout, body.to_bytes_limited(max));
-    match read.await {
-        Ok(Ok(Ok(bytes))) => Ok(bytes),
-        Ok(Ok(Err(_))) => Err(Problem::bad_request("the body could not be read")),
-        Ok(Err(_)) => Err(Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"))),
-        Err(_) => Err(Problem::request_timeout()),
-    }
-}
+use crate::transport::problem::Problem;
 
 /// How a body is to be understood, by its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,16 +50,23 @@ impl Form {
 #[utoipa::path(
     post, path = "/topics/{topic}", tag = "topics",
     params(
-        ("topic" = String, Path, description = "Where to"),
-        ("key" = Option<String>, Query, description = "Which of the topic's things it is about", min_length = 1),
-        ("ttl_ms" = Option<u64>, Query, description = "How long it is worth having, in milliseconds", minimum = 1),
-        ("dedup" = Option<String>, Query, description = "A name by which a repeat is known", min_length = 1),
-        ("if_offset" = Option<u64>, Query, description = "Publish only if the topic's latest offset is this one"),
+        ("topic" = TopicName, Path, description = "Where to"),
+        ("key" = Option<String>, Query, description = "Which of the topic's things it is about", min_length = 1, max_length = 128),
+        ("ttl_ms" = Option<u64>, Query, description = "How long it is worth having, in milliseconds", minimum = 1, maximum = 9007199254740991i64),
+        ("dedup" = Option<String>, Query, description = "A name by which a repeat is known", min_length = 1, max_length = 128),
+        ("if_offset" = Option<u64>, Query, description = "Publish only if the topic's latest offset is this one, 0 for none", minimum = 0, maximum = 9007199254740991i64),
     ),
-    request_body(content((Value = "application/json"), (String = "application/octet-stream"))),
+    request_body(
+        description = "The data",
+        content((Value = "application/json"), (Vec<u8> = "application/msgpack"), (Vec<u8> = "application/octet-stream")),
+    ),
     responses(
         (status = 200, description = "It has its place", body = PublishedDocument),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The topic, the query or the body is not as it must be"),
+        (status = 408, description = "The body came too slowly"),
+        (status = 409, description = "`if_offset` or `dedup` says otherwise"),
+        (status = 413, description = "The body is over the limit"),
+        (status = 429, description = "This user publishes too fast"),
     ),
 )]
 pub(super) async fn publish(
@@ -104,10 +98,12 @@ pub(super) async fn publish(
 /// is refused as a whole.
 #[utoipa::path(
     post, path = "/publish", tag = "topics",
-    request_body = Vec<PublishEntry>,
+    request_body(content((Vec<PublishEntry> = "application/json"), (Vec<PublishEntry> = "application/msgpack"))),
     responses(
-        (status = 200, description = "What has become of each", body = Vec<EntryAnswer>),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "What has become of each, in the notation of the request", content((Vec<EntryAnswer> = "application/json"), (Vec<EntryAnswer> = "application/msgpack"))),
+        (status = 400, description = "The body is no such array"),
+        (status = 408, description = "The body came too slowly"),
+        (status = 413, description = "The body is over the limit"),
     ),
 )]
 pub(super) async fn publish_batch(

@@ -1,14 +1,27 @@
-//! What a request names in its address: the topic in the path, and the parameters of the query.
+//! What a request names in its address, the topic in the path and the parameters of the query; and its body.
 
 use std::borrow::Cow;
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
+use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use topichub_protocol::code::ErrorCode;
 use topichub_protocol::codec::query::Query;
 use topichub_protocol::topic::Topic;
 
+use crate::embed::Hub;
 use crate::transport::problem::Problem;
+
+/// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
+pub(super) async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
+    let read = tokio::time::timeout(hub.settings().handshake_timeout, body.to_bytes_limited(max));
+    match read.await {
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+        Ok(Ok(Err(_))) => Err(Problem::bad_request("the body could not be read")),
+        Ok(Err(_)) => Err(Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"))),
+        Err(_) => Err(Problem::request_timeout()),
+    }
+}
 
 /// Which segment of the path is the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

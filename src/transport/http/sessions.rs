@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::caller::permit_admin;
 use super::parameters::{page_limit, parameters};
+use super::request::read;
 use crate::administration::SessionStatus;
 use crate::embed::Hub;
-use crate::transport::problem::{Problem, ProblemDocument};
+use crate::transport::problem::Problem;
 
 /// Which sessions are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -83,10 +84,10 @@ impl From<SessionStatus> for Session {
 
 /// List sessions
 #[utoipa::path(
-    get, path = "/sessions", tag = "administration", params(Wanted),
+    get, path = "/sessions", operation_id = "sessions", tag = "administration", params(Wanted),
     responses(
         (status = 200, description = "A page of sessions", body = SessionList),
-        (status = "4XX", description = "It cannot be had", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The query is not as it must be"),
     ),
 )]
 pub(super) async fn list(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -105,7 +106,8 @@ pub(super) async fn list(hub: Hub, request: HttpRequest) -> Result<HttpResponse,
     params(("session" = Uuid, Path, description = "Its id")),
     responses(
         (status = 200, description = "It ends", body = Ended),
-        (status = "4XX", description = "It cannot be done, or there is no such session", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The id is no UUID"),
+        (status = 404, description = "There is no such session"),
     ),
 )]
 pub(super) async fn disconnect(
@@ -127,10 +129,9 @@ pub(super) async fn disconnect(
 /// Each is told `goodbye` with 4005, which says not to come back.
 #[utoipa::path(
     post, path = "/users/{user}/disconnect", tag = "administration",
-    params(("user" = String, Path, description = "The user's name")),
+    params(("user" = String, Path, description = "The user's name", min_length = 1)),
     responses(
         (status = 200, description = "How many end", body = Ended),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn disconnect_user(
@@ -149,20 +150,23 @@ pub(super) async fn disconnect_user(
 /// Nothing keeps the user from subscribing again but permissions.
 #[utoipa::path(
     post, path = "/users/{user}/unsubscribe", tag = "administration",
-    params(("user" = String, Path, description = "The user's name")),
+    params(("user" = String, Path, description = "The user's name", min_length = 1)),
     request_body = Subscription,
     responses(
         (status = 200, description = "How many end", body = Ended),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The body is not as it must be"),
+        (status = 408, description = "The body came too slowly"),
+        (status = 413, description = "The body is over the limit"),
     ),
 )]
 pub(super) async fn unsubscribe_user(
     hub: Hub,
     request: HttpRequest,
     user: web::Path<String>,
-    body: web::Bytes,
+    body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     permit_admin(&hub, &request).await?;
+    let body = read(&hub, body, hub.settings().message_bytes_max).await?;
     let Subscription { topic } =
         serde_json::from_slice(&body).map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
     let filter = Filter::parse(&topic).map_err(Problem::invalid_topic)?;
@@ -176,10 +180,9 @@ pub(super) async fn unsubscribe_user(
 /// It is forgotten when the server restarts: keep tokens short-lived.
 #[utoipa::path(
     post, path = "/tokens/{token_id}/revoke", tag = "administration",
-    params(("token_id" = String, Path, description = "The claim `jti` of the token")),
+    params(("token_id" = String, Path, description = "The claim `jti` of the token", min_length = 1)),
     responses(
         (status = 200, description = "How many sessions end", body = Ended),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn revoke(

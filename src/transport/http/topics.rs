@@ -6,20 +6,23 @@ use topichub_protocol::topic::{Filter, Topic};
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::permit_admin;
+use super::openapi::TopicName;
 use super::parameters::{page_limit, parameters};
 use super::request::{Place, topic_of};
 use super::sessions::Ended;
 use crate::embed::Hub;
 use crate::hub::registry::TopicStatus;
-use crate::transport::problem::{Problem, ProblemDocument};
+use crate::transport::problem::Problem;
 
 /// Which topics are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Only those that this topic or pattern means.
+    #[param(max_length = 255)]
     pattern: Option<String>,
     /// The `next` of the page before.
+    #[param(value_type = Option<TopicName>)]
     after: Option<String>,
     /// How many, 1 to 1,000; 100 if it is not said.
     #[param(minimum = 1, maximum = 1000)]
@@ -63,10 +66,10 @@ impl From<TopicStatus> for TopicEntry {
 
 /// List topics
 #[utoipa::path(
-    get, path = "/topics", tag = "administration", params(Wanted),
+    get, path = "/topics", operation_id = "topics", tag = "administration", params(Wanted),
     responses(
         (status = 200, description = "A page of topics", body = TopicList),
-        (status = "4XX", description = "It cannot be had", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The query is not as it must be"),
     ),
 )]
 pub(super) async fn list(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -86,10 +89,10 @@ pub(super) async fn list(hub: Hub, request: HttpRequest) -> Result<HttpResponse,
 /// (`recovered: false`).
 #[utoipa::path(
     delete, path = "/topics/{topic}/messages", tag = "administration",
-    params(("topic" = String, Path, description = "The topic")),
+    params(("topic" = TopicName, Path, description = "The topic")),
     responses(
         (status = 200, description = "How many messages are forgotten", body = Ended),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "The topic is none"),
     ),
 )]
 pub(super) async fn purge(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
