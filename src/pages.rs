@@ -22,9 +22,11 @@ struct Pages;
 /// Adds the pages to an `App`. Addresses they do not have stay unanswered here.
 pub(crate) fn configure(app: &mut ServiceConfig) {
     app.route("/", read_only("index.html".to_owned()));
-    app.route("/admin/", read_only("admin/index.html".to_owned()));
-    // The page names what it needs from where it stands.
-    app.route("/admin", web::get().to(|| async { Redirect::to("admin/").see_other() }));
+    for (address, below) in [("/admin", "admin/"), ("/api", "api/")] {
+        app.route(&format!("{address}/"), read_only(format!("{below}index.html")));
+        // The page names what it needs from where it stands.
+        app.route(address, web::get().to(move || async move { Redirect::to(below).see_other() }));
+    }
     for name in Pages::iter() {
         app.route(&format!("/{name}"), read_only(name.into_owned()));
     }

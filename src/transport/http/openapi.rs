@@ -176,6 +176,12 @@ pub(super) struct TopicName(String);
 #[schema(as = Position, pattern = "^(0|[1-9a-z][0-9a-z]{0,11}):(0|[1-9][0-9]{0,14})$")]
 pub(super) struct PositionText(String);
 
+/// Bytes as they are.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "what they are is not looked at")]
+#[schema(value_type = String, format = Binary)]
+pub(super) struct Binary(Vec<u8>);
+
 /// The place of a message.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "the codec writes it")]

@@ -8,7 +8,7 @@ use topichub_protocol::message::Payload;
 use topichub_protocol::reply::Published;
 
 use super::caller::caller;
-use super::openapi::{EntryAnswer, PublishEntry, PublishedDocument, TopicName};
+use super::openapi::{Binary, EntryAnswer, PublishEntry, PublishedDocument, TopicName};
 use super::representation::content_type;
 use super::request::{Place, query_of, read, topic_of};
 use crate::embed::{Hub, PublishError};
@@ -58,7 +58,7 @@ impl Form {
     ),
     request_body(
         description = "The data",
-        content((Value = "application/json"), (Vec<u8> = "application/msgpack"), (Vec<u8> = "application/octet-stream")),
+        content((Value = "application/json"), (Value = "application/msgpack"), (Binary = "application/octet-stream")),
     ),
     responses(
         (status = 200, description = "It has its place", body = PublishedDocument),

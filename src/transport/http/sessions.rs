@@ -15,6 +15,7 @@ use crate::transport::problem::Problem;
 
 /// Which sessions are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Only those of this user.

@@ -16,6 +16,7 @@ use crate::transport::problem::Problem;
 
 /// Which topics are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Only those that this topic or pattern means.
