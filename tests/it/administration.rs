@@ -224,6 +224,14 @@ async fn an_administrator_can_drain_the_server() {
 }
 
 #[actix_web::test]
+async fn a_body_that_is_too_long_for_an_administrator_is_a_problem_as_well() {
+    let server = served(Door::A);
+    let body = json!({"topic": "a".repeat(Settings::default().message_bytes_max)}).to_string();
+    let refused = ask(&server, ROOT, "POST", "/users/ada/unsubscribe", &body);
+    assert_eq!((refused.status, &refused.json()["code"]), (413, &json!("too_large")));
+}
+
+#[actix_web::test]
 async fn the_api_describes_itself() {
     let server = Server::start(Door::A);
     let document = get(&server, "/openapi.json").json();

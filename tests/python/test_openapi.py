@@ -36,6 +36,7 @@ KEY = "thk_" + "A" * 43
 
 TABLES = f"""
 [auth]
+query_token = true
 [[auth.roles]]
 name = "root"
 subscribe = [">"]
@@ -121,3 +122,9 @@ def test_who_shows_nothing_is_answered_as_the_server_says(guarded: Server) -> No
     public = {"GET /healthz", "GET /readyz"}
     assert {label for label, statuses in met.items() if 200 in statuses} == public
     assert all(401 in statuses for label, statuses in met.items() if label not in public), met
+
+
+def test_a_key_in_the_address_is_none_of_the_parameters(guarded: Server) -> None:
+    for path in ("/topics", "/sessions"):
+        assert guarded.request("GET", f"{path}?limit=5&token={KEY}").status == 200
+        assert "unknown field" in guarded.request("GET", f"{path}?token={KEY}&colour=green").problem()["detail"]
