@@ -143,7 +143,7 @@ bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache
+	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache tests/python/.hypothesis
 	find tests -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---
