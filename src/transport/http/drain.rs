@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::caller::permit_admin;
 use super::parameters::parameters;
 use crate::embed::Hub;
-use crate::transport::problem::{Problem, ProblemDocument};
+use crate::transport::problem::Problem;
 
 /// Over which time clients are sent away if nothing is said.
 const OVER: Duration = Duration::from_secs(30);
@@ -19,6 +19,7 @@ const OVER_MS_MAX: u64 = 3_600_000;
 
 /// How it is to be done.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// Over which time, in milliseconds, at most an hour; 30,000 if it is not said.
@@ -43,7 +44,6 @@ pub(super) struct Draining {
     post, path = "/drain", tag = "administration", params(Wanted),
     responses(
         (status = 202, description = "It has begun", body = Draining),
-        (status = "4XX", description = "It cannot be done", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn drain(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {

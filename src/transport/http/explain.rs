@@ -6,24 +6,39 @@ use topichub_protocol::topic::Filter;
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::permit_admin;
+use super::openapi::TopicName;
 use super::parameters::parameters;
 use crate::embed::Hub;
 use crate::hub::explanation::Explanation;
 use crate::hub::grants::Action;
-use crate::transport::problem::{Problem, ProblemDocument};
+use crate::transport::problem::Problem;
 
 /// Who, and what.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     /// The user's name. One who is connected is asked about as their session is; of any other, what the roles say.
     user: Option<String>,
     /// The topic or pattern.
+    #[param(value_type = TopicName)]
     topic: String,
     /// `subscribe`, `publish`, `presence` or `history`; all of them if it is not said.
+    #[param(value_type = Option<Deed>)]
     action: Option<String>,
     /// The roles that such a user would have, with commas between them. Then nobody who is connected is asked about.
     roles: Option<String>,
+}
+
+/// What can be allowed.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`Action` reads it")]
+#[schema(as = Action, rename_all = "lowercase")]
+pub(super) enum Deed {
+    Subscribe,
+    Publish,
+    Presence,
+    History,
 }
 
 /// Why somebody may or may not do something.
@@ -67,7 +82,6 @@ struct ConsideredDocument {
     get, path = "/explain", tag = "administration", params(Wanted),
     responses(
         (status = 200, description = "Why", body = Explained),
-        (status = "4XX", description = "It cannot be said", body = ProblemDocument, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn explain(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {

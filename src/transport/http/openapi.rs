@@ -47,7 +47,7 @@ use crate::transport::problem::ProblemDocument;
         operations::metrics,
         document,
     ),
-    components(schemas(ProblemDocument, TopicName, PositionText)),
+    components(schemas(ProblemDocument, TopicName, PositionText, explain::Deed)),
     tags(
         (name = "topics", description = "What sessions may do as well"),
         (name = "administration", description = "What roles with admin = true may see and do"),
