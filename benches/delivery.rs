@@ -24,11 +24,11 @@ fn main() -> io::Result<()> {
     process::leave_the_first_core()?;
     let server = Server::hub()?;
     let mut subscribers =
-        Subscribers::of_hub(server.address, connections, &CODECS, Some(&support::topic()?.into()))?;
+        Subscribers::of_hub(&server, connections, &CODECS, Some(&support::topic()?.into()))?;
     println!("{connections} connections are subscribed, every other one over {}", CODECS[1].subprotocol());
 
     // The publisher waits for nothing, so that messages join in turns of all sizes and sockets fill up.
-    let mut publisher = Peer::connect(server.address, Codec::Json)?;
+    let mut publisher = Peer::connect(&server, Codec::Json)?;
     let numbers = support::PUBLISHED + 1..=support::PUBLISHED + messages;
     publisher.send(&numbers.clone().map(support::publish).collect::<io::Result<Vec<_>>>()?)?;
     let mut expected = Expected::default();

@@ -1,8 +1,9 @@
 //! What one delivery costs: one topic, 1,000 and 10,000 subscribers, payloads of 128 bytes, published one by one
 //! (the next when all have got the last) and in bursts of 16 in one write. Beside it, in the same run and in turns, a
-//! bare epoll program that sends the same bytes to as many sockets of the same client: the limit. The servers are on
-//! one core, the client is on another. It prints processor time (user and system) per delivery for both, and how they
-//! compare; the client compares every byte that it gets with what it must get.
+//! bare epoll program that sends the same bytes to as many sockets of the same client: the limit; and the same hub
+//! where everybody has come by a token and may do what it says. The servers are on one core, the client is on another.
+//! It prints processor time (user and system) per delivery for each, and how they compare; the client compares every
+//! byte that it gets with what it must get.
 //!
 //! ```sh
 //! cargo bench --bench fan_out
@@ -46,29 +47,26 @@ fn main() -> io::Result<()> {
     }
     let plan = if support::is_quick() { QUICK } else { FULL };
     process::leave_the_first_core()?;
-    let mut limit = Target::limit()?;
-    let mut hub = Target::hub()?;
+    let mut targets = [Target::limit()?, Target::hub(Server::hub()?)?, Target::hub(Server::hub_by_token()?)?];
 
     println!(
         "Processor time of the server per delivery in µs: median (least–most) of {} rounds",
         plan.rounds
     );
     println!(
-        "{:>11}  {:<12}{:<24}{:<24}{:<24}",
-        "subscribers", "published", "bare limit", "topichub", "ratio"
+        "{:>11}  {:<14}{:<24}{:<24}{:<24}{:<24}{:<24}",
+        "subscribers", "published", "bare limit", "topichub", "ratio", "by token", "to topichub"
     );
     for size in plan.sizes {
         let (mut single, mut bursts) = (Comparison::default(), Comparison::default());
         for round in 0..plan.rounds {
-            let [of_limit, of_hub] = if round % 2 == 0 {
-                let of_limit = limit.round(*size, &plan)?;
-                [of_limit, hub.round(*size, &plan)?]
-            } else {
-                let of_hub = hub.round(*size, &plan)?;
-                [limit.round(*size, &plan)?, of_hub]
-            };
-            single.push(of_limit.single, of_hub.single);
-            bursts.push(of_limit.bursts, of_hub.bursts);
+            let mut costs = [Cost::default(); 3];
+            // Each in turn is the first, the second, the third.
+            for target in (0..3).map(|place| (place + round) % 3) {
+                costs[target] = targets[target].round(*size, &plan)?;
+            }
+            single.push(costs.map(|cost| cost.single));
+            bursts.push(costs.map(|cost| cost.bursts));
         }
         single.print(*size, "one by one");
         bursts.print(*size, "bursts of 16");
@@ -89,15 +87,15 @@ enum Publisher {
 }
 
 /// Microseconds per delivery.
+#[derive(Clone, Copy, Default)]
 struct Cost {
     single: f64,
     bursts: f64,
 }
 
 impl Target {
-    fn hub() -> io::Result<Self> {
-        let server = Server::hub()?;
-        let publisher = Publisher::Hub(Peer::connect(server.address, Codec::Json)?);
+    fn hub(server: Server) -> io::Result<Self> {
+        let publisher = Publisher::Hub(Peer::connect(&server, Codec::Json)?);
         Ok(Self { server, publisher, published: support::PUBLISHED })
     }
 
@@ -112,7 +110,7 @@ impl Target {
         let address = self.server.address;
         let mut subscribers = match &self.publisher {
             Publisher::Hub(_) => {
-                Subscribers::of_hub(address, size, &[Codec::Json], Some(&support::topic()?.into()))?
+                Subscribers::of_hub(&self.server, size, &[Codec::Json], Some(&support::topic()?.into()))?
             }
             Publisher::Limit(_) => Subscribers::of_limit(address, size)?,
         };
@@ -157,17 +155,24 @@ impl Target {
 struct Comparison {
     limit: Samples,
     hub: Samples,
-    ratio: Samples,
+    hub_to_limit: Samples,
+    by_token: Samples,
+    by_token_to_hub: Samples,
 }
 
 impl Comparison {
-    fn push(&mut self, limit: f64, hub: f64) {
+    fn push(&mut self, [limit, hub, by_token]: [f64; 3]) {
         self.limit.push(limit);
         self.hub.push(hub);
-        self.ratio.push(hub / limit);
+        self.hub_to_limit.push(hub / limit);
+        self.by_token.push(by_token);
+        self.by_token_to_hub.push(by_token / hub);
     }
 
     fn print(&self, size: usize, published: &str) {
-        println!("{size:>11}  {published:<14}{:<24}{:<24}{:<24}", self.limit, self.hub, self.ratio);
+        let Self { limit, hub, hub_to_limit, by_token, by_token_to_hub } = self;
+        println!(
+            "{size:>11}  {published:<14}{limit:<24}{hub:<24}{hub_to_limit:<24}{by_token:<24}{by_token_to_hub:<24}"
+        );
     }
 }

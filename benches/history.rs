@@ -91,7 +91,7 @@ impl Side {
     fn start(history: Option<u32>) -> io::Result<Self> {
         let rule = |messages| format!("[[topics]]\npattern = \">\"\nhistory = {{ messages = {messages} }}\n");
         let server = Server::hub_with(&history.map(rule).unwrap_or_default())?;
-        let publisher = Peer::connect(server.address, Codec::Json)?;
+        let publisher = Peer::connect(&server, Codec::Json)?;
         Ok(Self { server, publisher, published: support::PUBLISHED })
     }
 
@@ -100,9 +100,9 @@ impl Side {
         // Until the last round's subscribers are gone.
         while self.ask(plan.alone / 10)? > 0 {}
         let alone = self.cost(plan.alone, |side| side.ask(plan.alone).map(drop))?;
-        let address = self.server.address;
         let filter = support::topic()?.into();
-        let mut subscribers = Subscribers::of_hub(address, plan.subscribers, &[Codec::Json], Some(&filter))?;
+        let mut subscribers =
+            Subscribers::of_hub(&self.server, plan.subscribers, &[Codec::Json], Some(&filter))?;
         self.publish(&mut subscribers, 1, WARM_UP)?;
         let single = self.cost(plan.single, |side| side.publish(&mut subscribers, 1, plan.single))?;
         self.publish(&mut subscribers, BURST, BURST)?;

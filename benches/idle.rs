@@ -39,7 +39,7 @@ fn main() -> io::Result<()> {
 fn print(what: &str, count: usize, filter: Option<&Filter>) -> io::Result<()> {
     let server = Server::hub()?;
     let before = server.resident_bytes()?;
-    let connections = Subscribers::of_hub(server.address, count, &CODECS, filter)?;
+    let connections = Subscribers::of_hub(&server, count, &CODECS, filter)?;
     let after = server.resident_bytes()?;
     let kib = (after - before) as f64 / 1024.0 / connections.len() as f64;
     println!("{what:<24} {kib:.2} KiB ({} KiB before, {} KiB after)", before / 1024, after / 1024);

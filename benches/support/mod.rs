@@ -10,13 +10,15 @@ pub(crate) mod subscribers;
 pub(crate) mod sys;
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Instant;
 
 use bytes::Bytes;
 use topichub::protocol::websocket::{Opcode, encode_frame};
 use topichub::protocol::{Codec, Command, Operation, Publish};
 use topichub::{Epoch, Message, Payload, Position, Topic};
+
+use process::Server;
 
 /// The length of what is published, in bytes.
 pub(crate) const PAYLOAD_BYTES: usize = 128;
@@ -54,12 +56,13 @@ pub(crate) fn publish(number: u64) -> io::Result<Command> {
 pub(crate) const PUBLISHED: u64 = 1;
 
 /// Publishes message 1 over HTTP, and waits until it has its place.
-pub(crate) fn publish_first(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn publish_first(server: &Server) -> io::Result<()> {
+    let (address, authorization) = (server.address, server.authorization());
     let mut stream = TcpStream::connect(address)?;
     let body = text(PUBLISHED);
     write!(
         stream,
-        "POST /topics/{TOPIC} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+        "POST /topics/{TOPIC} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{authorization}\
          Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )?;

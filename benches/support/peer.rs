@@ -13,6 +13,7 @@ use topichub::protocol::{
 };
 
 use super::opcode;
+use super::process::Server;
 
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
@@ -37,19 +38,21 @@ pub(crate) fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 
 impl Peer {
     /// A client whose handshake is done and who has been welcomed.
-    pub(crate) fn connect(address: SocketAddr, codec: Codec) -> io::Result<Self> {
-        let mut peer = Self::knock(address, codec)?;
+    pub(crate) fn connect(server: &Server, codec: Codec) -> io::Result<Self> {
+        let mut peer = Self::knock(server, codec)?;
         peer.enter()?;
         Ok(peer)
     }
 
     /// Connects and sends the request; [`enter`](Self::enter) comes next.
-    pub(super) fn knock(address: SocketAddr, codec: Codec) -> io::Result<Self> {
+    pub(super) fn knock(server: &Server, codec: Codec) -> io::Result<Self> {
+        let address = server.address;
         let mut stream = connect(address)?;
+        let authorization = server.authorization();
         let subprotocol = codec.subprotocol();
         let request = format!(
             "GET /ws HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Protocol: {subprotocol}\r\n{authorization}\r\n"
         );
         stream.write_all(request.as_bytes())?;
         let websocket = Connection::new(Config::client(MESSAGE_BYTES_MAX, 0));

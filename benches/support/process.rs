@@ -1,5 +1,6 @@
 //! Servers under measurement: each a process of its own on the first core, while the benchmark keeps to the second.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +15,9 @@ use super::sys;
 /// No ping falls into a measurement; everything else as it comes.
 const CONFIG: &str = "[limits]\nping_interval = \"1h\"\n";
 
+/// Who has no token may do nothing.
+const AUTH: &str = "[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"a secret of thirty-two bytes or so\"\n";
+
 /// How often one looks whether a server listens, and how long it is between two looks.
 const ATTEMPTS: usize = 200;
 const ATTEMPT: Duration = Duration::from_millis(50);
@@ -22,19 +26,38 @@ const ATTEMPT: Duration = Duration::from_millis(50);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// What everybody shows who comes.
+    token: Option<String>,
 }
 
 impl Server {
-    /// `topichub serve`, as it is shipped, with one worker thread. `TOPICHUB_BIN` names another build of it. The first
+    /// `topichub serve`, as it is shipped, with one worker thread. The first
     /// message of the topic has been published: it alone names the epoch, which nobody can know.
     pub(crate) fn hub() -> io::Result<Self> {
         Self::hub_with("")
     }
 
+    /// The same where everybody has to show a token, and may do what it says.
+    pub(crate) fn hub_by_token() -> io::Result<Self> {
+        let mut command = Command::new(program());
+        command.args(["token", "--config", "/dev/stdin", "--user", "ada", "--expires", "24h"]);
+        command.args(["--subscribe", "bench.>", "--publish", "bench.>"]).env_clear();
+        let mut issuing = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        if let Some(mut stdin) = issuing.stdin.take() {
+            stdin.write_all(AUTH.as_bytes())?;
+        }
+        let issued = issuing.wait_with_output()?;
+        let token = String::from_utf8(issued.stdout).map_err(io::Error::other)?.trim().to_owned();
+        Self::serve(AUTH, Some(token))
+    }
+
     /// The same with more in its configuration. With TLS nothing has been published.
     pub(crate) fn hub_with(config: &str) -> io::Result<Self> {
-        let program = std::env::var_os("TOPICHUB_BIN");
-        let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_topichub").into()));
+        Self::serve(config, None)
+    }
+
+    fn serve(config: &str, token: Option<String>) -> io::Result<Self> {
+        let mut command = Command::new(program());
         command.args([
             "serve",
             "--listen",
@@ -45,9 +68,10 @@ impl Server {
             "info,topichub::sessions=off",
         ]);
         command.args(["--config", "/dev/stdin"]).env_clear();
-        let server = Self::start(command, &format!("{CONFIG}{config}"))?;
+        let mut server = Self::start(command, &format!("{CONFIG}{config}"))?;
+        server.token = token;
         if !config.contains("[tls]") {
-            super::publish_first(server.address)?;
+            super::publish_first(&server)?;
         }
         Ok(server)
     }
@@ -104,7 +128,12 @@ impl Server {
         unsafe { command.pre_exec(prepare) };
         let child = command.process_group(0).spawn()?;
         sys::take_along(child.id());
-        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) })
+        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), token: None })
+    }
+
+    /// The header that shows the token, with its line break.
+    pub(crate) fn authorization(&self) -> String {
+        self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -125,6 +154,11 @@ impl Server {
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
+}
+
+/// The program under measurement; `TOPICHUB_BIN` names another build of it.
+fn program() -> OsString {
+    std::env::var_os("TOPICHUB_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_topichub").into())
 }
 
 impl Drop for Server {

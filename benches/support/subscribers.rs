@@ -11,6 +11,7 @@ use topichub::protocol::Codec;
 use topichub::protocol::websocket::encode_frame;
 
 use super::peer::{self, Peer};
+use super::process::Server;
 use super::sys::{Epoll, Event, NO_EVENT};
 use super::{limit, opcode};
 
@@ -66,7 +67,7 @@ impl Subscribers {
 
     /// Opens `count` connections to a hub, which take the codecs in turn, subscribed to `filter` if there is one.
     pub(crate) fn of_hub(
-        address: SocketAddr,
+        server: &Server,
         count: usize,
         codecs: &[Codec],
         filter: Option<&Filter>,
@@ -75,7 +76,7 @@ impl Subscribers {
         let mut codecs = codecs.iter().copied().cycle();
         while subscribers.len() < count {
             let batch = HANDSHAKES.min(count - subscribers.len());
-            let peers = codecs.by_ref().take(batch).map(|codec| Ok((codec, Peer::knock(address, codec)?)));
+            let peers = codecs.by_ref().take(batch).map(|codec| Ok((codec, Peer::knock(server, codec)?)));
             let mut peers: Vec<_> = peers.collect::<io::Result<_>>()?;
             peers.iter_mut().try_for_each(|(_, peer)| peer.enter())?;
             if let Some(filter) = filter {
