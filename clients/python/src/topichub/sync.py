@@ -1,0 +1,219 @@
+"""The same hub for programs without asyncio: a thread of its own runs the loop, and any number of threads may use the
+hub.
+
+    with topichub.sync.connect("http://127.0.0.1:8080") as hub:
+        for message in hub.subscribe("ticker.>"):
+            print(message.topic, message.data)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+from . import hub as asynchronous
+from .errors import ClosedError
+from .messages import Event, History, Message, Position, Presence, Published
+from .session import State
+from .subscription import Subscription as AsyncSubscription
+
+T = TypeVar("T")
+
+BATCH_MAX = 64  # read ahead by an iterator, beyond its buffer
+
+
+class _Loop:
+    """An event loop in a thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="topichub", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Runs it there and waits for it here, for `timeout` seconds at most: TimeoutError beyond."""
+        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+            work.close()
+            raise ClosedError(1000, "the hub is closed, or this is its own thread")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(timeout)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            raise TimeoutError(f"nothing within {timeout:g} s") from None
+        finally:
+            future.cancel()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Calls it there."""
+
+        async def called() -> T:
+            return work()
+
+        return self.run(called())
+
+    def stop(self) -> None:
+        """Ends the thread."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+
+class Subscription:
+    """Messages of a topic or pattern, as an iterator; it is closed by `with`, by `close()`, or when nobody holds it
+    any more."""
+
+    def __init__(self, loop: _Loop, subscription: AsyncSubscription) -> None:
+        self._loop = loop
+        self._subscription = subscription
+        self._read: deque[Event] = deque()
+        self._lock = threading.Lock()
+
+    @property
+    def topic(self) -> str:
+        """The topic or pattern."""
+        return self._subscription.topic
+
+    def __iter__(self) -> Iterator[Message]:
+        return self
+
+    def __next__(self) -> Message:
+        """The next message. Raises `SubscriptionEnded`, `ClosedError` or `BufferOverflow` where it cannot go on."""
+        while True:
+            event = self._event(None)
+            if type(event) is Message:
+                return event
+
+    def events(self) -> Iterator[Event]:
+        """The same, with everything that happens: Message, Gap, Presence, Subscribed, in the order in which they
+        came."""
+        with suppress(StopIteration):
+            while True:
+                yield self._event(None)
+
+    def event(self, timeout: float | None = None) -> Event:
+        """The next event of any kind; TimeoutError if none comes within `timeout` seconds."""
+        return self._event(timeout)
+
+    def _event(self, timeout: float | None) -> Event:
+        with self._lock:
+            if not self._read:
+                try:
+                    self._read.extend(self._loop.run(self._subscription.batch(BATCH_MAX), timeout))
+                except StopAsyncIteration:
+                    raise StopIteration from None
+            return self._read.popleft()
+
+    def close(self) -> None:
+        """Ends the subscription. Closing again does nothing."""
+        with suppress(ClosedError):  # it has ended with its hub
+            self._loop.call(self._subscription.close)
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Hub:
+    """A connection that comes back by itself; made by `connect`. Every method may be called from any thread."""
+
+    def __init__(self, loop: _Loop, hub: asynchronous.Hub) -> None:
+        self._loop = loop
+        self._hub = hub
+
+    @property
+    def state(self) -> State:
+        """`connecting`, `open`, `waiting` or `closed`, and why."""
+        return self._hub.state
+
+    @property
+    def session(self) -> str:
+        """What the server calls this connection; empty without one."""
+        return self._hub.session
+
+    @property
+    def user(self) -> str | None:
+        """Who the server says we are."""
+        return self._hub.user
+
+    def position(self, topic: str) -> Position | None:
+        """Where a topic stands that is subscribed to."""
+        return self._hub.position(topic)
+
+    def opened(self, timeout: float | None = None) -> None:
+        """Waits for a connection."""
+        self._loop.run(self._hub.opened(timeout))
+
+    def subscribe(self, topic: str, **options: Any) -> Subscription:
+        """Subscribes, with the options of `topichub.Hub.subscribe`."""
+        return Subscription(self._loop, self._loop.call(lambda: self._hub.subscribe(topic, **options)))
+
+    def publish(self, topic: str, data: Any, **options: Any) -> Published:
+        """Publishes, with the options of `topichub.Hub.publish`."""
+        return self._loop.run(self._hub.publish(topic, data, **options))
+
+    def history(self, topic: str, **options: Any) -> History:
+        """A page of what a topic retains, with the options of `topichub.Hub.history`."""
+        return self._loop.run(self._hub.history(topic, **options))
+
+    def presence(self, topic: str) -> Presence:
+        """Who is on a topic."""
+        return self._loop.run(self._hub.presence(topic))
+
+    def request(self, topic: str, data: Any, *, timeout: float | None = None) -> Any:
+        """Publishes a question and returns the first answer's data; `timeout` is in seconds."""
+        return self._loop.run(self._hub.request(topic, data, timeout=timeout))
+
+    def reply(self, to: Message | str, data: Any) -> None:
+        """Answers a message that has a `reply_to`."""
+        self._loop.run(self._hub.reply(to, data))
+
+    def close(self) -> None:
+        """Ends the connection and its thread. Iterators stop, in whatever thread they are. Closing again does
+        nothing."""
+        try:
+            self._loop.run(self._hub.close())
+        except ClosedError:
+            return
+        self._loop.stop()
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(url: str, **options: Any) -> Hub:
+    """Connects, with the options of `topichub.connect`; a `token` function is called in the hub's thread."""
+    loop = _Loop()
+
+    async def opening() -> asynchronous.Hub:
+        return await asynchronous.connect(url, **options)
+
+    try:
+        return Hub(loop, loop.run(opening()))
+    except BaseException:
+        loop.stop()
+        raise
