@@ -23,15 +23,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = pyfuncitem._fixtureinfo.argnames
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    asyncio.run(_story(pyfuncitem.obj, arguments), debug=False)
+    marker = pyfuncitem.get_closest_marker("within")
+    asyncio.run(_story(pyfuncitem.obj, arguments, marker.args[0] if marker else STORY_WITHIN_S))
     return True
 
 
-async def _story(story: Any, arguments: dict[str, Any]) -> None:
+async def _story(story: Any, arguments: dict[str, Any], within_s: float) -> None:
     complaints: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: complaints.append(context))
-    await asyncio.wait_for(story(**arguments), STORY_WITHIN_S)
+    await asyncio.wait_for(story(**arguments), within_s)
     gc.collect()  # what nobody has retrieved complains now
     await asyncio.sleep(0)
     left = asyncio.all_tasks() - {asyncio.current_task()}
