@@ -46,7 +46,7 @@ _UNANSWERED = frozenset({"unauthorized", "forbidden"})
 class State:
     """How the hub is: `connecting`, `open`, `waiting` (for the next attempt, in `retry_in` seconds) or `closed`.
 
-    `close_code` and `reason` say why it is waiting or closed.
+    `close_code` and `reason` say why it is waiting or closed, or why it has to connect again.
     """
 
     name: StateName
@@ -157,7 +157,7 @@ class Session:
 
     def start(self, now: float) -> None:
         """Makes the first connection."""
-        self._set(State("connecting"))
+        self._set(State("connecting", self.state.close_code, self.state.reason))
         self._retry_at = None
         if self._credential.renewable and self._credential.token is None:
             self._fetch()

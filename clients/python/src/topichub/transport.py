@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import ssl as tls
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -77,6 +77,8 @@ class Transport:
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.receive: Callable[[], Awaitable[Frame]] = connection.recv
+        """The next frame. Raises ConnectionClosed."""
 
     @classmethod
     async def open(cls, url: str, subprotocol: str, dialing: Dialing, on_bytes: Callable[[], None]) -> Transport:
@@ -106,10 +108,6 @@ class Transport:
         if isinstance(connection, _Connection):
             connection.on_bytes = on_bytes
         return cls(connection)
-
-    async def receive(self) -> Frame:
-        """The next frame. Raises ConnectionClosed."""
-        return await self._connection.recv()
 
     async def send(self, frame: Frame) -> None:
         """Sends a frame, and waits while the kernel takes no more. Raises ConnectionClosed."""
