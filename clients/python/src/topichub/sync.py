@@ -40,24 +40,31 @@ class _Loop:
         asyncio.set_event_loop(self._loop)
         try:
             self._loop.run_forever()
-        finally:
+            self._loop.run_until_complete(_finish())
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        finally:
             self._loop.close()
 
-    def run(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Runs it there and waits for it here, for `timeout` seconds at most: TimeoutError beyond."""
-        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+    def begin(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Begins it there."""
+        if threading.current_thread() is self._thread:
             work.close()
-            raise ClosedError(1000, "the hub is closed, or this is its own thread")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            raise RuntimeError("the hub's own thread cannot wait for the hub")
         try:
-            return future.result(timeout)
-        except concurrent.futures.TimeoutError:
-            if future.done():
-                raise
-            raise TimeoutError(f"nothing within {timeout:g} s") from None
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop is closed
+            work.close()
+            raise ClosedError(1000, "by this program") from None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs it there and waits for it here."""
+        future = self.begin(work)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise ClosedError(1000, "by this program") from None
         finally:
-            future.cancel()
+            future.cancel()  # nobody waits any more, if this was interrupted
 
     def call(self, work: Callable[[], T]) -> T:
         """Calls it there."""
@@ -67,21 +74,36 @@ class _Loop:
 
         return self.run(called())
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Has it called there, and waits for nothing; a loop that is closed calls nothing."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work)
+
     def stop(self) -> None:
-        """Ends the thread."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """Ends the thread; who still waits for something is told."""
+        self.soon(self._loop.stop)
+        self._thread.join()
+
+
+async def _finish() -> None:
+    """Lets what has ended be told to whoever waits for it in other threads, and cancels what has not."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 class Subscription:
-    """Messages of a topic or pattern, as an iterator; it is closed by `with`, by `close()`, or when nobody holds it
-    any more."""
+    """Messages of a topic or pattern, as an iterator; closed by `with`, by `close()`, or when nobody holds it any
+    more."""
 
     def __init__(self, loop: _Loop, subscription: AsyncSubscription) -> None:
         self._loop = loop
         self._subscription = subscription
         self._read: deque[Event] = deque()
+        self._reading: concurrent.futures.Future[list[Event]] | None = None
         self._lock = threading.Lock()
 
     @property
@@ -95,29 +117,43 @@ class Subscription:
     def __next__(self) -> Message:
         """The next message. Raises `SubscriptionEnded`, `ClosedError` or `BufferOverflow` where it cannot go on."""
         while True:
-            event = self._event(None)
+            event = self.event()
+            if event is None:
+                raise StopIteration
             if type(event) is Message:
                 return event
 
     def events(self) -> Iterator[Event]:
         """The same, with everything that happens: Message, Gap, Presence, Subscribed, in the order in which they
         came."""
-        with suppress(StopIteration):
-            while True:
-                yield self._event(None)
+        while (event := self.event()) is not None:
+            yield event
 
-    def event(self, timeout: float | None = None) -> Event:
-        """The next event of any kind; TimeoutError if none comes within `timeout` seconds."""
-        return self._event(timeout)
-
-    def _event(self, timeout: float | None) -> Event:
-        with self._lock:
+    def event(self, timeout: float | None = None) -> Event | None:
+        """The next event of any kind; None behind the last one. TimeoutError if none comes within `timeout` seconds."""
+        late = f"no event of {self.topic} within {timeout} s"
+        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            raise TimeoutError(late)
+        try:
             if not self._read:
-                try:
-                    self._read.extend(self._loop.run(self._subscription.batch(BATCH_MAX), timeout))
-                except StopAsyncIteration:
-                    raise StopIteration from None
-            return self._read.popleft()
+                self._fill(timeout, late)
+            return self._read.popleft() if self._read else None
+        finally:
+            self._lock.release()
+
+    def _fill(self, timeout: float | None, late: str) -> None:
+        if self._reading is None:
+            self._reading = self._loop.begin(self._subscription.batch(BATCH_MAX))
+        try:
+            self._read.extend(self._reading.result(timeout))
+        except concurrent.futures.TimeoutError:
+            if self._reading.done():
+                raise
+            raise TimeoutError(late) from None  # what is read meanwhile is for the next call
+        except (StopAsyncIteration, concurrent.futures.CancelledError):
+            pass
+        if self._reading.done():
+            self._reading = None
 
     def close(self) -> None:
         """Ends the subscription. Closing again does nothing."""
@@ -131,6 +167,10 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_subscription"):
+            self._loop.soon(self._subscription.close)
 
 
 class Hub:
@@ -190,10 +230,8 @@ class Hub:
     def close(self) -> None:
         """Ends the connection and its thread. Iterators stop, in whatever thread they are. Closing again does
         nothing."""
-        try:
+        with suppress(ClosedError):
             self._loop.run(self._hub.close())
-        except ClosedError:
-            return
         self._loop.stop()
 
     def __enter__(self) -> Hub:
