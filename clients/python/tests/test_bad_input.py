@@ -128,9 +128,9 @@ def test_no_map_however_strange_breaks_the_session() -> None:
         session.opened(0.0)
         session.receive('{"op":"welcome","session":"s","ping_ms":25000}', 0.0)
         buffer = topichub.subscription.Buffer("a", 5)
-        session.subscribe("a", {"presence": True}, buffer, 0.0)
+        session.subscribe("a", {"presence": True}, buffer)
         session.receive('{"op":"subscribed","id":1,"topic":"a","epoch":"k","offset":0}', 0.0)
-        session.subscribe(">", {}, topichub.subscription.Buffer(">", 5), 0.0)
+        session.subscribe(">", {}, topichub.subscription.Buffer(">", 5))
         session.command({"op": "history", "topic": "a"}, lambda _: None)
         for _ in range(4):
             said = json.loads(dice.choice(texts))
@@ -227,6 +227,22 @@ async def test_a_token_function_that_fails_is_asked_again() -> None:
         assert hub.user == "ada"
         await until(hub, "open")
         assert asked == 5  # twice in vain, once for each of expiring and expired
+
+
+async def test_a_subscription_that_may_pass_later_is_asked_for_when_it_may() -> None:
+    async def talk(visit: Visit) -> None:
+        await visit.welcome()
+        command = await visit.hear()
+        refused = {"op": "error", "code": "unavailable", "message": "not now", "retry": True, "after_ms": 20}
+        await visit.say(refused | {"id": command["id"]})
+        command = await visit.hear()
+        await visit.say(
+            {"op": "subscribed", "id": command["id"], "topic": "a", "epoch": "k", "offset": 0, "replayed": 0}
+        )
+        await visit.linger()
+
+    async with talking(talk) as url, topichub.connect(url) as hub:
+        assert isinstance(await hub.subscribe("a").event(), Subscribed)
 
 
 async def test_an_operators_end_reaches_every_iterator() -> None:

@@ -16,7 +16,7 @@ import vectors
 from topichub import ClosedError, Event, Gap, Message, Presence, Subscribed, TopicHubError
 from topichub.codec import JsonCodec
 from topichub.messages import Map, payload
-from topichub.session import Close, Credential, FetchToken, Open, Send, Session, Terms
+from topichub.session import Close, Credential, FetchToken, Open, Send, Session, Sooner, Terms
 from topichub.subscription import Buffer
 
 KINDS = {"message": Message, "gap": Gap, "presence": Presence, "subscribed": Subscribed}
@@ -61,6 +61,8 @@ class Play:
                 case Close():
                     self.opening = False
                     self.closed.append(effect.code)
+                case Sooner():
+                    assert self.session.deadline is not None
                 case FetchToken():
                     token = self.tokens.popleft() if len(self.tokens) > 1 else self.tokens[0]
                     self.session.token_fetched(token, self.now)
@@ -167,7 +169,7 @@ class Play:
         if "subscribe" in does:
             buffer = self.buffers[label] = Buffer(does["subscribe"], options.get("buffer", 1_000))
             options = {key: value for key, value in options.items() if key != "buffer"}
-            self.session.subscribe(does["subscribe"], options, buffer, self.now)
+            self.session.subscribe(does["subscribe"], options, buffer)
         elif "unsubscribe" in does:
             buffer = self.buffers[does["unsubscribe"]]
             buffer.end(StopAsyncIteration())
@@ -367,6 +369,15 @@ OURS: list[Map] = [
         ],
     },
     {
+        "name": "nobody is sent away for longer than an hour",
+        "steps": [
+            *CONNECT,
+            {"server": {"op": "goodbye", "code": 4101, "reason": "", "reconnect": "later", "after_ms": 2**52}},
+            {"close": {"code": 4101}},
+            {"waits": [3_600_000, 3_600_500]},
+        ],
+    },
+    {
         "name": "the second who subscribes alike shares it and the last who leaves ends it",
         "steps": [
             *CONNECT,
@@ -405,3 +416,34 @@ OURS: list[Map] = [
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in SHARED + OURS])
 def test_a_session_is_lived_as_it_is_told(case: Map, fraction: float) -> None:
     Play(case.get("values", {}), fraction).play(case["steps"])
+
+
+def test_positions_that_do_not_fit_into_one_command_are_left_out() -> None:
+    play = Play({}, 0.5)
+    play.play([{"connect": {}}, {"open": True}, WELCOME])
+    names = [f"{'x' * 240}.{number}" for number in range(600)]
+    ends = {name: {"epoch": "k", "offset": 7} for name in names}
+    all_of_them = {"replayed": 0, "recovered": True, "positions": ends}
+    play.play(subscribe("*.*", "s", 1, all_of_them))
+    play.play([{"cut": True}, {"waits": [0, 500]}, {"open": True}, WELCOME])
+    after = play.said.popleft()["replay"]["after"]
+    assert 0 < len(after) < 500
+    assert len(json.dumps(after)) < 65_536
+    # What is left out comes as a whole, and what of it has come before is passed over.
+    left_out = next(name for name in names if name not in after)
+    replay = {"op": "subscribed", "id": 2, "topic": "*.*"} | all_of_them | {"replayed": 2}
+    play.play([{"server": replay}])
+    for offset in (7, 8):
+        play.play([{"server": {"op": "message", "topic": left_out, "offset": offset, "data": offset}}])
+    play.play([{"event": {"of": "s", "message": {"offset": 8}}}, {"no_event": "s"}])
+
+
+def test_what_is_unsubscribed_is_forgotten() -> None:
+    play = Play({}, 0.5)
+    play.play([*CONNECT, *subscribe("a.b", "one", 1, AT_40), *subscribe("a.*", "all", 2, ALL_AT_40)])
+    interests = play.session.interests
+    play.play([{"app": {"unsubscribe": "one"}}])
+    assert interests.position("a.b") is not None
+    play.play([{"app": {"unsubscribe": "all"}}])
+    assert interests.position("a.b") is None
+    assert len(interests) == 0

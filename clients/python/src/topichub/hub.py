@@ -156,7 +156,7 @@ class Hub:
             self._flush()
 
         held.overran = release
-        self._session.subscribe(topic, options, held, self._loop.time())
+        self._session.subscribe(topic, options, held)
         self._flush()
         return Subscription(held, release, self._loop)
 

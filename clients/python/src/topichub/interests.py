@@ -146,8 +146,11 @@ class Interests:
             del self._by_name[interest.name]
         self._forget_past(interest)
         self._routes.clear()
-        left = tuple(self._by_name.values())
-        self._positions.retain(lambda topic: any(matches(other.name, topic) for other in left))
+        others = tuple(self._by_name.values())
+        self._positions.forget(
+            (lambda topic: matches(interest.name, topic)) if interest.pattern else interest.name,
+            unless=lambda topic: any(matches(other.name, topic) for other in others),
+        )
 
     def disconnected(self) -> None:
         """Nothing is in force any more."""

@@ -45,6 +45,9 @@ class Positions:
         found = [topic for topic in self._known if wanted(topic)][-count:] if count else []
         return {topic: {"epoch": self._known[topic][0], "offset": self._known[topic][1]} for topic in found}
 
-    def retain(self, wanted: Callable[[str], bool]) -> None:
-        """Forgets the topics that nobody wants any more."""
-        self._known = {topic: known for topic, known in self._known.items() if wanted(topic)}
+    def forget(self, which: str | Callable[[str], bool], unless: Callable[[str], bool]) -> None:
+        """Forgets a topic, or those that are meant, unless somebody wants them still."""
+        meant = [which] if isinstance(which, str) else [topic for topic in self._known if which(topic)]
+        for topic in meant:
+            if not unless(topic):
+                self._known.pop(topic, None)

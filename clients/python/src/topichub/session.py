@@ -32,6 +32,7 @@ WELCOME_WITHIN_S = 10.0
 SILENCE_BEYOND_PING_S = 10.0
 PING_MS = 25_000
 MESSAGE_BYTES = 65_536
+AFTER_MAX_S = 3_600.0  # whoever says longer than that is wrong
 COMMAND_ROOM = 64  # what an id adds to a command that waits for a connection
 
 StateName = Literal["connecting", "open", "waiting", "closed"]
@@ -80,7 +81,12 @@ class FetchToken:
     """Ask the program for a token; `token_fetched` or `token_failed` follows."""
 
 
-Effect = Open | Send | Close | FetchToken
+@dataclass(frozen=True, slots=True)
+class Sooner:
+    """`deadline` has come nearer."""
+
+
+Effect = Open | Send | Close | FetchToken | Sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,10 +308,10 @@ class Session:
                 self._give_up_connection(1000, "nothing heard for longer than the server is ever silent", now)
                 return
             if self._introduce_at is not None and now >= self._introduce_at:
-                self._introduce(now)
+                self._introduce()
             for interest in self.interests:
                 if interest.retry_at is not None and now >= interest.retry_at:
-                    self._ask(interest, now)
+                    self._ask(interest)
 
     # --- Who we are
 
@@ -333,7 +339,7 @@ class Session:
             return
         self._credential = Credential(None, token, self._credential.data, renewable=True)
         if self._opened_at is not None:
-            self._introduce(now)
+            self._introduce()
         elif self.state.name == "connecting" and not (self._opening or self._connected):
             self._open(now)
 
@@ -349,36 +355,34 @@ class Session:
             else:
                 self._wait("later", 0.0, 1006, reason, now)
 
-    def _introduce(self, now: float) -> None:
+    def _introduce(self) -> None:
         self._introduce_at = None
         credential = self._credential
         who: Map = {"user": credential.user} if credential.user is not None else {"token": credential.token}
         if credential.data is not None:
             who["data"] = credential.data
 
-        def answered(reply: Map | Exception) -> None:
-            self._introduced(reply, now)
-
         self._identified = False
-        self._send({"op": "authenticate"} | who, answered)
+        self._send({"op": "authenticate"} | who, self._introduced)
         for interest in self.interests:
             if interest.parked:
-                self._ask(interest, now)
+                self._ask(interest)
 
-    def _introduced(self, reply: Map | Exception, now: float) -> None:
+    def _introduced(self, reply: Map | Exception) -> None:
         if isinstance(reply, dict):
             self._identified = True
             self._fresh = False
             self.user = reply.get("user")
             for interest in self.interests:
                 if interest.parked:
-                    self._ask(interest, now)
+                    self._ask(interest)
         elif isinstance(reply, CommandError):
             if reply.code == "unauthorized" and self._renew():
                 return
             if reply.retry:
                 after_s = _seconds(reply.after_ms) or self._attempts.draw(0)
                 self._introduce_at = self._heard_at + after_s
+                self.effects.append(Sooner())
                 return
             self.effects.append(Close(1000, ""))
             self._connected = False
@@ -392,7 +396,7 @@ class Session:
         try:
             map_ = self._codec.decode(frame)
             if "id" in map_:
-                self._reply(map_, now)
+                self._reply(map_)
             elif map_.get("op") == "message":
                 self.interests.message(map_)
             else:
@@ -401,7 +405,7 @@ class Session:
             if self._connected:
                 self._give_up_connection(1002, f"what came is not of this protocol: {error}", now)
 
-    def _reply(self, map_: Map, now: float) -> None:
+    def _reply(self, map_: Map) -> None:
         id_ = map_["id"]
         command = self._in_flight.pop(id_, None) if type(id_) is int else None
         if command is None:
@@ -449,9 +453,9 @@ class Session:
         )
         self._set(State("open"))
         if self._credential.user is not None or self._credential.token is not None:
-            self._introduce(now)
+            self._introduce()
         for interest in self.interests:
-            self._ask(interest, now)
+            self._ask(interest)
         queued, self._queue = self._queue, deque()
         self._queued_bytes = 0
         for command in queued:
@@ -470,13 +474,13 @@ class Session:
 
     # --- Subscriptions
 
-    def subscribe(self, name: str, options: Map, buffer: Buffer, now: float) -> None:
+    def subscribe(self, name: str, options: Map, buffer: Buffer) -> None:
         """A subscription of the program, now and after every reconnect."""
         if self.error is not None:
             raise self.error
         interest, new = self.interests.add(name, options, buffer)
         if new and self.state.name == "open":
-            self._ask(interest, now)
+            self._ask(interest)
 
     def unsubscribe(self, name: str, buffer: Buffer) -> None:
         """The program reads it no more; the last one who shares it ends it on the server."""
@@ -484,14 +488,14 @@ class Session:
         if interest is not None and interest.asked and self.state.name == "open":
             self._send({"op": "unsubscribe", "topic": name}, lambda _: None)
 
-    def _ask(self, interest: Interest, now: float) -> None:
+    def _ask(self, interest: Interest) -> None:
         interest.retry_at = None
         interest.parked = False
         topics = AFTER_TOPICS_MAX
         while True:
             command = self.interests.command(interest, topics)
             try:
-                interest.asked = self._send(command, lambda reply: self._asked(interest, reply, now))
+                interest.asked = self._send(command, lambda reply: self._asked(interest, reply))
                 return
             except TooLarge as error:
                 if topics == 0:
@@ -499,7 +503,7 @@ class Session:
                     return
                 topics //= 2  # the others come as a whole, and what we know of them is passed over
 
-    def _asked(self, interest: Interest, reply: Map | Exception, now: float) -> None:
+    def _asked(self, interest: Interest, reply: Map | Exception) -> None:
         if self.interests.named(interest.name) is not interest:
             return  # ended meanwhile
         if isinstance(reply, dict):
@@ -510,13 +514,14 @@ class Session:
             return  # the connection was lost; asked again by the next one
         if reply.code == "limit_reached" and interest.pattern and not interest.present_only and not interest.group:
             interest.present_only = True
-            self._ask(interest, now)
+            self._ask(interest)
         elif reply.code in _UNANSWERED and not self._identified:
             interest.parked = True
         elif reply.retry:
             wait = self._attempts.draw(interest.refusals)
             interest.refusals += 1
             interest.retry_at = self._heard_at + (_seconds(reply.after_ms) or wait)
+            self.effects.append(Sooner())
         else:
             self._end(interest, SubscriptionEnded(reply.code, reply.message, reply.retry, reply.after_ms))
 
@@ -574,4 +579,4 @@ class Session:
 
 
 def _seconds(ms: Any) -> float:
-    return ms / 1000 if type(ms) in (int, float) and ms > 0 else 0.0
+    return min(ms / 1000, AFTER_MAX_S) if type(ms) in (int, float) and ms > 0 else 0.0

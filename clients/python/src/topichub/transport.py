@@ -104,7 +104,7 @@ class Transport:
             raise Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from error
         if connection.subprotocol != subprotocol:
             await _end(connection, 1002, "another subprotocol")
-            raise Unreachable(f"the server does not speak {subprotocol}; is {url} a TopicHub?")
+            raise Unreachable(f"the server does not speak {subprotocol}: is it a TopicHub?")
         if isinstance(connection, _Connection):
             connection.on_bytes = on_bytes
         return cls(connection)
