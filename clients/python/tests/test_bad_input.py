@@ -242,7 +242,7 @@ async def test_a_subscription_that_may_pass_later_is_asked_for_when_it_may() -> 
         await visit.linger()
 
     async with talking(talk) as url, topichub.connect(url) as hub:
-        assert isinstance(await hub.subscribe("a").event(), Subscribed)
+        assert isinstance(await asyncio.wait_for(hub.subscribe("a").event(), 5), Subscribed)
 
 
 async def test_an_operators_end_reaches_every_iterator() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -174,6 +175,9 @@ class Play:
             buffer = self.buffers[does["unsubscribe"]]
             buffer.end(StopAsyncIteration())
             self.session.unsubscribe(buffer.name, buffer)
+        elif "change" in does:
+            name, held = self.buffers[does["change"]].name, self.buffers[does["change"]]
+            self.session.change(name, held, options, self.settling(label))
         elif "close" in does:
             self.session.close()
         elif "reply_to_last" in does:
@@ -183,15 +187,18 @@ class Play:
             op = "publish" if "publish" in does else "request"
             self.ask(label, {"op": op, "topic": does[op], "data": does["data"]} | options)
 
-    def ask(self, label: str, command: Map) -> None:
+    def settling(self, label: str) -> Callable[[Map | Exception], None]:
         def settle(reply: Map | Exception) -> None:
             assert label not in self.settled, f"{label} is settled twice"
             self.settled[label] = reply
 
+        return settle
+
+    def ask(self, label: str, command: Map) -> None:
         try:
-            self.session.command(command, settle)
+            self.session.command(command, self.settling(label))
         except TopicHubError as error:
-            settle(error)
+            self.settling(label)(error)
 
     def next_event(self, label: str, kind: str = "") -> Event | None:
         """The next event. Being subscribed is no event unless it is asked for."""

@@ -2,11 +2,12 @@
 
 import asyncio
 
+import pytest
 from cutting import Cable
 from server import Server
 
 import topichub
-from topichub import Backoff, Gap, Message, Presence, Subscribed
+from topichub import Backoff, ClosedError, CommandError, Gap, Message, Presence, Subscribed
 
 QUICK = Backoff(0.01, 0.05)
 
@@ -108,3 +109,22 @@ async def test_a_question_is_answered(url: str, topic: str) -> None:
         answered = asyncio.create_task(answer())
         assert await asking.request(topic, [1, 2]) == 3
         await answered
+
+
+async def test_options_change_while_messages_flow(server: Server, url: str, topic: str) -> None:
+    async with Cable(server.address) as cable, topichub.connect(cable.url, backoff=QUICK) as hub:
+        subscription = hub.subscribe(topic, echo=False)
+        await hub.publish(topic, "mine")
+        await subscription.change(echo=True, max_rate=100)
+        await hub.publish(topic, "mine again")
+        assert (await anext(subscription)).data == "mine again"
+        with pytest.raises(CommandError) as refused:
+            await subscription.change(max_rate=0.001)
+        assert refused.value.code == "bad_request"
+        await cable.cut()
+        assert isinstance(await subscription.event(), Subscribed)
+        await hub.publish(topic, "and again")
+        assert (await anext(subscription)).data == "and again"
+        subscription.close()
+        with pytest.raises(ClosedError):
+            await subscription.change(echo=False)

@@ -18,13 +18,12 @@ from .backoff import Backoff
 from .codec import Name, codec_of
 from .errors import ConnectTimeout
 from .messages import History, Map, Message, Position, Presence, Published
-from .session import Close, Credential, FetchToken, Offline, Open, Send, Session, State, Terms
-from .subscription import BUFFER_MAX, Buffer, Overflow, Subscription
+from .session import Close, Credential, FetchToken, Offline, Open, Send, Session, Settle, State, Terms
+from .subscription import BUFFER_MAX, Buffer, Overflow, Slow, Subscription
 from .transport import ConnectionClosed, Dialing, Refusal, Transport, Unreachable, websocket_url
 
 Token = str | Callable[[], str | Awaitable[str]]
 Replay = Mapping[str, Any]
-Slow = Literal["disconnect", "drop", "latest", "latest-per-key"]
 
 TOKEN_WITHIN_S = 30.0
 FRAMES_PER_TURN = 64
@@ -155,10 +154,13 @@ class Hub:
             self._session.unsubscribe(topic, held)
             self._flush()
 
+        async def change(options: Map) -> None:
+            await self._answer(lambda settle: self._session.change(topic, held, options, settle))
+
         held.overran = release
         self._session.subscribe(topic, options, held)
         self._flush()
-        return Subscription(held, release, self._loop)
+        return Subscription(held, release, change, self._loop)
 
     # --- Commands
 
@@ -230,6 +232,9 @@ class Hub:
         await self._ask({"op": "reply", "reply_to": reply_to, "data": data})
 
     async def _ask(self, map_: Map) -> Map:
+        return await self._answer(lambda settle: self._session.command(map_, settle))
+
+    async def _answer(self, ask: Callable[[Settle], object]) -> Map:
         answered: asyncio.Future[Map] = self._loop.create_future()
 
         def settle(reply: Map | Exception) -> None:
@@ -240,7 +245,7 @@ class Hub:
             else:
                 answered.set_result(reply)
 
-        command = self._session.command(map_, settle)
+        command = ask(settle)
         self._flush()
         try:
             return await answered

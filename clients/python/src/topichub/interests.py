@@ -27,6 +27,7 @@ from .topics import is_pattern, matches
 
 AFTER_TOPICS_MAX = 500
 ROUTES_MAX = 10_000
+CHANGEABLE = frozenset({"slow", "max_rate", "echo"})
 
 
 class Interest:
@@ -63,6 +64,10 @@ class Interest:
     def first_replay(self) -> Map | None:
         """What is asked for the first time: even nothing of the past, so that the answer says where we are."""
         return None if self.group else self.options.get("replay", {"last": 0})
+
+    def changed(self, options: Map) -> Map:
+        """Its options, with these in place of all that can be changed."""
+        return {key: value for key, value in self.options.items() if key not in CHANGEABLE} | options
 
     def deliver(self, event: Event) -> None:
         for buffer in tuple(self.buffers):
@@ -163,10 +168,13 @@ class Interests:
 
     def command(self, interest: Interest, topics_max: int = AFTER_TOPICS_MAX) -> Map:
         """The command that asks for it: the first time as it was said, later for all that has come since."""
-        command = {"op": "subscribe", "topic": interest.name} | interest.options
-        command.pop("replay", None)
+        command = self.change(interest, interest.options)
         replay = None if interest.present_only else self._replay(interest, topics_max)
         return command if replay is None else command | {"replay": replay}
+
+    def change(self, interest: Interest, options: Map) -> Map:
+        """The command that asks for other options, and for nothing of the past."""
+        return {"op": "subscribe", "topic": interest.name} | {key: options[key] for key in options if key != "replay"}
 
     def _replay(self, interest: Interest, topics_max: int) -> Map | None:
         interest.resuming = False

@@ -488,6 +488,23 @@ class Session:
         if interest is not None and interest.asked and self.state.name == "open":
             self._send({"op": "unsubscribe", "topic": name}, lambda _: None)
 
+    def change(self, name: str, buffer: Buffer, options: Map, settle: Settle) -> None:
+        """Other options for a subscription that goes on. Without a connection they hold from the next one on."""
+        interest = self.interests.named(name)
+        if interest is None or buffer not in interest.buffers:
+            raise self.error or ClosedError(1000, f"the subscription to {name} has ended")
+        if not interest.asked or self.state.name != "open":
+            interest.options = interest.changed(options)
+            settle({})
+            return
+
+        def answered(reply: Map | Exception) -> None:
+            if isinstance(reply, dict):
+                interest.options = interest.changed(options)
+            settle(reply)
+
+        self._send(self.interests.change(interest, interest.changed(options)), answered)
+
     def _ask(self, interest: Interest) -> None:
         interest.retry_at = None
         interest.parked = False

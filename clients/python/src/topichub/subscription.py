@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from .errors import BufferOverflow
 from .messages import Event, Gap, Message
 
 Overflow = Literal["drop", "error"]
+Slow = Literal["disconnect", "drop", "latest", "latest-per-key"]
 
 BUFFER_MAX = 1_000
 
@@ -116,9 +117,16 @@ class Subscription:
     a variable to go on reading after a `break`. `events()` gives all that happens besides messages.
     """
 
-    def __init__(self, buffer: Buffer, release: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        buffer: Buffer,
+        release: Callable[[], None],
+        change: Callable[[dict[str, Any]], Awaitable[None]],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self._buffer = buffer
         self._release = release
+        self._change = change
         self._loop = loop
 
     @property
@@ -156,6 +164,18 @@ class Subscription:
             if event is not None:
                 return event
             await self._something()
+
+    async def change(
+        self, *, slow: Slow | None = None, max_rate: float | None = None, echo: bool | None = None
+    ) -> None:
+        """Goes on with other options in place of those it had; what is not said is as if it had never been. Nothing is
+        lost.
+
+        They hold for all who share the subscription, and after a reconnect. Raises CommandError if the server refuses
+        them, and all is as it was.
+        """
+        said = {"slow": slow, "max_rate": max_rate, "echo": echo}
+        await self._change({key: value for key, value in said.items() if value is not None})
 
     async def batch(self, count: int) -> list[Event]:
         """The next events of any kind: one at least, and as many more as are there at once, up to `count`."""

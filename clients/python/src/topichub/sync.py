@@ -155,6 +155,10 @@ class Subscription:
         if self._reading.done():
             self._reading = None
 
+    def change(self, **options: Any) -> None:
+        """Goes on with other options, those of `topichub.Subscription.change`."""
+        self._loop.run(self._subscription.change(**options))
+
     def close(self) -> None:
         """Ends the subscription. Closing again does nothing."""
         with suppress(ClosedError):  # it has ended with its hub
