@@ -11,7 +11,7 @@ class Cable:
     """Forwards TCP connections to a server, until it is cut. While it is `unplugged`, connections are refused."""
 
     def __init__(self, upstream: Address) -> None:
-        self._upstream = upstream
+        self.upstream = upstream
         self._listener: asyncio.Server | None = None
         self._lines: set[asyncio.Task[None]] = set()
         self.unplugged = False
@@ -48,7 +48,7 @@ class Cable:
         ways: list[asyncio.Future[None]] = []
         ends = [writer]
         try:
-            there = await asyncio.open_connection(self._upstream.host, self._upstream.port)
+            there = await asyncio.open_connection(self.upstream.host, self.upstream.port)
             ends.append(there[1])
             ways = [
                 asyncio.ensure_future(_forward(reader, there[1])),
