@@ -49,6 +49,7 @@ class Interest:
         # of them, and which ones were new to us.
         self.ends: dict[str, Position] = {}
         self.left = 0
+        self.recovered = True
         self.own: frozenset[str] = frozenset()
         self.fresh: frozenset[str] = frozenset()
 
@@ -205,7 +206,8 @@ class Interests:
         fresh = []
         for topic, end in ends.items():
             known = self._positions.get(topic)
-            if known is None:
+            # What was begun and cut before anything came of it begins anew, unless it is another one's position, too.
+            if known is None or not (interest.resuming or self._held_by_another(interest, topic)):
                 fresh.append(topic)
                 self._positions.reach(topic, end.epoch, self._start(interest, reply, topic, end))
             elif known[0] != end.epoch or (known[1] > end.offset and not reply.recovered):
@@ -214,9 +216,14 @@ class Interests:
                 self._announce(Gap(topic, "epoch", end.epoch))
         if reply.replayed > 0 and ends:
             interest.ends, interest.left, interest.fresh = ends, reply.replayed, frozenset(fresh)
+            interest.recovered = reply.recovered
             self._replaying += 1
         elif ends or interest.pattern:
             interest.begun = True
+
+    def _held_by_another(self, interest: Interest, topic: str) -> bool:
+        others = (other for other in self._by_name.values() if other is not interest and not other.group)
+        return any(matches(other.name, topic) for other in others if other.begun or other.ends)
 
     def _start(self, interest: Interest, reply: Subscribed, topic: str, end: Position) -> int:
         """Where a topic begins that we know nothing of."""
@@ -265,8 +272,8 @@ class Interests:
         self._positions.reach(topic, epoch, last)
         why = str(map_.get("why", "unknown"))
         for interest in route.interests:
-            # They were to come, and are no more.
-            if why == "history" and topic in interest.own and topic in interest.ends:
+            # They were to come, and are no more. If it began with a loss, nobody can tell whether they were counted.
+            if why == "history" and interest.recovered and topic in interest.own and topic in interest.ends:
                 self._less(interest, last - first + 1)
             interest.begun = interest.begun or not interest.group
         gap = Gap(topic, why, epoch, first, last)
@@ -302,10 +309,16 @@ class Interests:
         for interest in route.interests:
             interest.begun = interest.begun or not interest.group
             end = interest.ends.get(topic)
-            if end is not None and end.epoch == epoch and offset <= end.offset:
+            if end is None:
+                continue
+            if end.epoch == epoch and offset <= end.offset:
                 found = True
                 if topic in interest.own:
                     self._less(interest, 1)
+            elif len(interest.ends) > 1:
+                del interest.ends[topic]  # what is live comes behind all of the past
+            else:
+                self._forget_past(interest)
         return found
 
     def _less(self, interest: Interest, count: int) -> None:
@@ -315,8 +328,8 @@ class Interests:
         # All has come. Topics that nothing came of, because it was too long ago, are at their ends. Of those that we
         # knew before a gap may still be announced, and to ask for them again from where we are costs nothing.
         for topic in interest.fresh & interest.own:
-            end, known = interest.ends[topic], self._positions.get(topic)
-            if known is not None and known[0] == end.epoch and known[1] < end.offset:
+            end, known = interest.ends.get(topic), self._positions.get(topic)
+            if end is not None and known is not None and known[0] == end.epoch and known[1] < end.offset:
                 self._positions.reach(topic, end.epoch, end.offset)
         self._forget_past(interest)
 
