@@ -259,7 +259,7 @@ class Play:
         return None
 
 
-SHARED: list[Map] = vectors.load("sessions")["sessions"] if (vectors.DIRECTORY / "sessions.json").exists() else []
+SHARED: list[Map] = vectors.load("sessions")["sessions"]
 
 WELCOME = {"server": {"op": "welcome", "session": "$session", "protocol": 1, "ping_ms": 25_000}}
 CONNECT: list[Map] = [{"connect": {}}, {"open": True}, WELCOME]
@@ -373,6 +373,44 @@ OURS: list[Map] = [
             {"advance": 1},
             {"client_close": {}},
             {"waits": [0, 500]},
+        ],
+    },
+    {
+        "name": "a past that was cut before anything came of it begins anew",
+        "steps": [
+            *CONNECT,
+            {"app": {"subscribe": "a.*", "as": "s", "options": {"replay": {"seconds": 60}}}},
+            {"client": {"op": "subscribe", "id": "$1", "topic": "a.*", "replay": {"seconds": 60}}},
+            {"server": {"op": "subscribed", "id": "$1", "topic": "a.*"} | ALL_AT_40 | {"replayed": 2}},
+            {"cut": True},
+            {"waits": [0, 500]},
+            {"open": True},
+            WELCOME,
+            {"client": {"op": "subscribe", "id": "$2", "topic": "a.*", "replay": {"seconds": 60}}},
+            {
+                "server": {
+                    "op": "subscribed",
+                    "id": "$2",
+                    "topic": "a.*",
+                    "replayed": 1,
+                    "recovered": True,
+                    "positions": {"a.b": {"epoch": "k", "offset": 45}, "a.c": {"epoch": "l", "offset": 3}},
+                }
+            },
+            {"server": {"op": "message", "topic": "a.c", "offset": 3, "data": 3}},
+            {"event": {"of": "s", "message": {"topic": "a.c", "offset": 3, "replayed": True}}},
+            {"cut": True},
+            {"waits": [0, 1_000]},
+            {"open": True},
+            WELCOME,
+            {
+                "client": {
+                    "op": "subscribe",
+                    "id": "$3",
+                    "topic": "a.*",
+                    "replay": {"after": {"a.b": {"epoch": "k", "offset": 45}, "a.c": {"epoch": "l", "offset": 3}}},
+                }
+            },
         ],
     },
     {

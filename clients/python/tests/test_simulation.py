@@ -22,58 +22,83 @@ REPLAYS: list[Any] = [None, {"last": 0}, {"last": 2}, {"last": 50}, {"seconds": 
 
 
 class Model:
-    """What a server does by SPEC §4 and §13, of one session at a time; it remembers `memory` messages of each topic."""
+    """What a server does by SPEC §4 and §13, of one session at a time; it remembers `memory` messages of each topic.
 
-    def __init__(self, memory: int) -> None:
+    Replays are paced: what is new and what other subscriptions are answered comes in between, but for the topic's own.
+    """
+
+    def __init__(self, memory: int, dice: random.Random) -> None:
         self.memory = memory
+        self.dice = dice
         self.count = dict.fromkeys(TOPICS, 0)
         self.subscribed: list[str] = []
         self.pipe: deque[Map] = deque()
+        self.pasts: dict[str, deque[Map]] = {}  # what is still to be replayed, and what is new behind it
+        self.announced: dict[int, list[str]] = {}  # whose replay begins behind which reply
 
     def publish(self, topic: str) -> None:
         self.count[topic] += 1
         if any(matches(name, topic) for name in self.subscribed):
-            self.pipe.append(self.message(topic, self.count[topic]))
+            self.pasts.get(topic, self.pipe).append(self.message(topic, self.count[topic]))
 
     def message(self, topic: str, offset: int) -> Map:
         epoch = {"epoch": f"e{topic}"} if offset == 1 else {}
         return {"op": "message", "topic": topic, "offset": offset, "data": offset} | epoch
 
     def connect(self) -> None:
-        self.subscribed.clear()
-        self.pipe.clear()
+        for queue in (self.subscribed, self.pipe, self.pasts, self.announced):
+            queue.clear()
         self.pipe.append({"op": "welcome", "session": "s", "ping_ms": 25_000})
 
+    def say(self) -> Map | None:
+        """What comes next."""
+        waiting = {topic for topics in self.announced.values() for topic in topics}
+        pasts = [topic for topic in self.pasts if topic not in waiting]
+        if pasts and (not self.pipe or self.dice.random() < 0.5):
+            topic = self.dice.choice(pasts)
+            said = self.pasts[topic].popleft()
+            if not self.pasts[topic]:
+                del self.pasts[topic]
+            return said
+        if not self.pipe:
+            return None
+        said = self.pipe.popleft()
+        self.announced.pop(said.get("id", 0), None)
+        return said
+
     def hear(self, command: Map) -> None:
-        name = command["topic"]
+        name, id_ = command["topic"], command["id"]
         if command["op"] == "unsubscribe":
             self.subscribed.remove(name)
-            self.pipe.append({"op": "unsubscribed", "id": command["id"], "topic": name})
+            for topic in [topic for topic in self.pasts if not any(matches(other, topic) for other in self.subscribed)]:
+                del self.pasts[topic]
+            self.pipe.append({"op": "unsubscribed", "id": id_, "topic": name})
             return
         assert name not in self.subscribed
-        replay, found = command["replay"], [topic for topic in TOPICS if matches(name, topic) and self.count[topic]]
-        if not is_pattern(name):
-            found = [name]
-        past: list[Map] = []
+        found = (
+            [topic for topic in TOPICS if matches(name, topic) and self.count[topic]] if is_pattern(name) else [name]
+        )
         recovered, replayed = True, 0
-        for topic in found:
-            if any(matches(other, topic) for other in self.subscribed):
-                continue
-            begin = self.begin(replay, topic)
-            oldest = max(0, self.count[topic] - self.memory)
+        new = [topic for topic in found if not any(matches(other, topic) for other in self.subscribed)]
+        self.announced[id_] = []
+        for topic in new:
+            begin, oldest = self.begin(command["replay"], topic), max(0, self.count[topic] - self.memory)
+            past: deque[Map] = deque()
             if begin < oldest:
-                if "after" in replay:
+                if "after" in command["replay"]:
                     recovered = False
                     gap = {"op": "gap", "topic": topic, "epoch": f"e{topic}", "from": begin + 1, "to": oldest}
                     past.append(gap | {"why": "history"})
                 begin = oldest
             past += [self.message(topic, offset) for offset in range(begin + 1, self.count[topic] + 1)]
             replayed += self.count[topic] - begin
+            if past:
+                self.pasts[topic] = past
+                self.announced[id_].append(topic)
         ends = {topic: {"epoch": f"e{topic}", "offset": self.count[topic]} for topic in found}
         where: Map = {"positions": ends} if is_pattern(name) else ends[name]
-        reply = {"op": "subscribed", "id": command["id"], "topic": name, "replayed": replayed, "recovered": recovered}
+        reply = {"op": "subscribed", "id": id_, "topic": name, "replayed": replayed, "recovered": recovered}
         self.pipe.append(reply | where)
-        self.pipe.extend(past)
         self.subscribed.append(name)
 
     def begin(self, replay: Map, topic: str) -> int:
@@ -114,7 +139,7 @@ class Reader:
 
 def simulate(seed: int, memory: int) -> int:
     dice = random.Random(seed)
-    model, now, json_codec = Model(memory), 0.0, JsonCodec()
+    model, now, json_codec = Model(memory, dice), 0.0, JsonCodec()
     session = Session(json_codec, dice.random)
     readers: dict[str, Reader] = {}
     up = False
@@ -132,8 +157,8 @@ def simulate(seed: int, memory: int) -> int:
                 model.hear(json_codec.decode(effect.frame))
 
     def flow(count: int) -> None:
-        while count and model.pipe and up:
-            session.receive(json.dumps(model.pipe.popleft()), now)
+        while count and up and (said := model.say()) is not None:
+            session.receive(json.dumps(said), now)
             act()
             count -= 1
 

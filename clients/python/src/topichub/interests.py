@@ -228,9 +228,7 @@ class Interests:
     def _start(self, interest: Interest, reply: Subscribed, topic: str, end: Position) -> int:
         """Where a topic begins that we know nothing of."""
         if reply.replayed == 0:
-            # Unless another subscription is about to replay it.
-            replayed = any(topic in other.ends for other in self if other is not interest)
-            return 0 if replayed else end.offset
+            return end.offset
         last = (interest.first_replay or {}).get("last") if not interest.resuming else None
         return max(0, end.offset - last) if isinstance(last, int) else 0
 
