@@ -373,6 +373,8 @@ async def test_what_cannot_be_sent_is_said_and_the_connection_lives(url: str, to
         with pytest.raises(CommandError) as refused:
             await hub.publish("not a topic", 1)
         assert (refused.value.code, refused.value.retry) == ("invalid_topic", False)
+        with pytest.raises(TypeError):
+            hub.subscribe(topic, presence={"data": object()})
         assert (await hub.publish(topic, 1)).offset == 1
         assert hub.state is state
 
@@ -498,12 +500,27 @@ def test_options_that_cannot_be_are_refused_at_once() -> None:
     for options in ({"user": "ada", "token": "t"}, {"offline": "wait"}, {"codec": "xml"}):
         with pytest.raises(ValueError, match=r"one of|offline is|codecs are"):
             topichub.connect("http://a", **options)  # type: ignore[arg-type]
+    unwritable: dict[str, Any]
+    for unwritable in ({"user": "ada", "user_data": object()}, {"token": "\ud800"}):
+        with pytest.raises((TypeError, ValueError)):
+            topichub.connect("http://a", **unwritable)
     with pytest.raises(ValueError, match="back-off"):
         Backoff(2.0, 1.0)
 
 
 def test_what_decides_knows_no_clock_socket_or_task() -> None:
-    pure = ["backoff", "codec", "errors", "interests", "messages", "positions", "session", "topics"]
+    pure = [
+        "backoff",
+        "codec",
+        "commands",
+        "effects",
+        "errors",
+        "interests",
+        "messages",
+        "positions",
+        "session",
+        "topics",
+    ]
     for name in pure:
         imported = re.findall(r"^\s*(?:from|import) (\w+)", (SOURCE / f"{name}.py").read_text(), re.MULTILINE)
         assert not {"asyncio", "socket", "threading", "time", "datetime", "random", "websockets"} & set(imported), name

@@ -138,10 +138,15 @@ def test_the_package_is_typed_for_its_users(tmp_path: Path) -> None:
     assert (Path(topichub.__file__).parent / "py.typed").exists()
     program = tmp_path / "program.py"
     program.write_text(
-        "import topichub\nasync def f(hub: topichub.Hub) -> None:\n    hub.subscribe('a', slow='often')\n"
+        "import topichub, topichub.sync\n"
+        "async def f(hub: topichub.Hub) -> None:\n"
+        "    hub.subscribe('a', slow='often')\n"
+        "def g(hub: topichub.sync.Hub) -> int:\n"
+        "    return hub.publish('a', 1, ttl_ms='long').offset\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(program)]
     environment = {**os.environ, "MYPYPATH": str(HERE.parent / "src")}
     checked = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert 'incompatible type "Literal' in checked.stdout, checked.stdout + checked.stderr
-    assert "Found 1 error" in checked.stdout
+    found = re.findall(r"program.py:(\d+): error: Argument \"(\w+)\"", checked.stdout)
+    assert found == [("3", "slow"), ("5", "ttl_ms")], checked.stdout + checked.stderr
+    assert "Found 2 errors" in checked.stdout

@@ -16,8 +16,9 @@ import vectors
 
 from topichub import ClosedError, Event, Gap, Message, Presence, Subscribed, TopicHubError
 from topichub.codec import JsonCodec
+from topichub.effects import Close, Credential, FetchToken, Open, Send, Sooner, Terms
 from topichub.messages import Map, payload
-from topichub.session import Close, Credential, FetchToken, Open, Send, Session, Sooner, Terms
+from topichub.session import Session
 from topichub.subscription import Buffer
 
 KINDS = {"message": Message, "gap": Gap, "presence": Presence, "subscribed": Subscribed}

@@ -10,8 +10,9 @@ import pytest
 
 from topichub import Gap, Message
 from topichub.codec import JsonCodec
+from topichub.effects import Open, Send
 from topichub.messages import Map
-from topichub.session import Open, Send, Session
+from topichub.session import Session
 from topichub.subscription import Buffer
 from topichub.topics import is_pattern, matches
 

@@ -9,6 +9,8 @@
 
 from .backoff import Backoff
 from .codec import Extension
+from .connecting import Connecting, connect
+from .effects import State
 from .errors import (
     AlreadySubscribed,
     BufferOverflow,
@@ -24,9 +26,8 @@ from .errors import (
     TooLarge,
     TopicHubError,
 )
-from .hub import Connecting, Hub, connect
+from .hub import Hub
 from .messages import Event, Gap, History, Member, Message, Position, Presence, Published, Subscribed
-from .session import State
 from .subscription import Events, Subscription
 
 __version__ = "0.1.0"

@@ -7,20 +7,18 @@ out the `effects` it finds afterwards, and calls `tick` at `deadline`. No socket
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-from .backoff import STABLE_AFTER_S, Attempts, Backoff, Verdict, verdict_of
+from .backoff import STABLE_AFTER_S, Attempts, Verdict, verdict_of
 from .codec import Codec, Frame
+from .commands import MESSAGE_BYTES, Command, Commands, Settle
+from .effects import Close, Credential, Effect, FetchToken, Open, Send, Sooner, State, Terms
 from .errors import (
     ClosedError,
     CommandError,
-    ConnectionLost,
     DecodeError,
     HandshakeRefused,
-    NotConnected,
-    QueueFull,
     SubscriptionEnded,
     TooLarge,
 )
@@ -31,91 +29,10 @@ from .subscription import Buffer
 WELCOME_WITHIN_S = 10.0
 SILENCE_BEYOND_PING_S = 10.0
 PING_MS = 25_000
-MESSAGE_BYTES = 65_536
 AFTER_MAX_S = 3_600.0  # whoever says longer than that is wrong
-COMMAND_ROOM = 64  # what an id adds to a command that waits for a connection
-
-StateName = Literal["connecting", "open", "waiting", "closed"]
-Offline = Literal["reject", "queue"]
-Settle = Callable[[Map | Exception], None]
 
 _REFUSED_FOR_EVER = frozenset({400, 401, 403, 404, 426})
 _UNANSWERED = frozenset({"unauthorized", "forbidden"})
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """How the hub is: `connecting`, `open`, `waiting` (for the next attempt, in `retry_in` seconds) or `closed`.
-
-    `close_code` and `reason` say why it is waiting or closed, or why it has to connect again.
-    """
-
-    name: StateName
-    close_code: int | None = None
-    reason: str = ""
-    retry_in: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Open a transport connection; what comes of it is said by `opened`, `refused` or `lost`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this frame."""
-
-    frame: Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the connection, or give up opening it. Nothing of it is to be handed over any more."""
-
-    code: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchToken:
-    """Ask the program for a token; `token_fetched` or `token_failed` follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sooner:
-    """`deadline` has come nearer."""
-
-
-Effect = Open | Send | Close | FetchToken | Sooner
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """Who we are: a name where names are believed, a token, or `renewable`: the program is asked for a token."""
-
-    user: str | None = None
-    token: str | None = None
-    data: Any = None
-    renewable: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the program may set. Sizes are bytes, times are seconds."""
-
-    offline: Offline = "reject"
-    queue_messages: int = 1_000
-    queue_bytes: int = 1 << 20
-    backoff: Backoff = field(default_factory=Backoff)
-
-
-@dataclass(slots=True, eq=False)
-class _Command:
-    """A command whose answer is awaited, or which waits for a connection."""
-
-    map_: Map
-    settle: Settle
-    size: int = 0
 
 
 class Session:
@@ -127,25 +44,19 @@ class Session:
         random: Callable[[], float],
         credential: Credential | None = None,
         terms: Terms | None = None,
-        on_state: Callable[[State], None] | None = None,
     ) -> None:
         self.effects: deque[Effect] = deque()
+        self.on_state: Callable[[State], None] = lambda _: None
         self.interests = Interests()
         self.state = State("connecting")
         self.session_id = ""
         self.user: str | None = None
-        self.limits: Mapping[str, int] = {}
         self.error: ClosedError | None = None
         self._codec = codec
-        self._random = random
-        self._terms = terms or Terms()
+        terms = terms or Terms()
         self._credential = credential or Credential()
-        self._attempts = Attempts(self._terms.backoff, random)
-        self._on_state = on_state
-        self._last_id = 0
-        self._in_flight: dict[int, _Command] = {}
-        self._queue: deque[_Command] = deque()
-        self._queued_bytes = 0
+        self._attempts = Attempts(terms.backoff, random)
+        self._commands = Commands(codec, terms, lambda frame: self.effects.append(Send(frame)))
         self._opening = False
         self._connected = False  # there is a transport connection, whether welcomed or not
         self._fetching = False
@@ -230,16 +141,7 @@ class Session:
         self._opened_at = self._welcome_by = self._introduce_at = self._goodbye = None
         self.session_id = ""
         self.interests.disconnected()
-        in_flight, self._in_flight = self._in_flight, {}
-        repeated = []
-        for command in in_flight.values():
-            if command.map_["op"] == "publish" and "dedup" in command.map_:
-                repeated.append(command)
-            else:
-                command.settle(ConnectionLost(f"the connection was lost before {command.map_['op']} was answered"))
-        for command in reversed(repeated):
-            self._queue.appendleft(command)
-            self._queued_bytes += command.size
+        self._commands.lost()
 
     def _wait(self, verdict: Verdict, after_s: float, code: int, reason: str, now: float) -> None:
         wait = self._attempts.wait(verdict, after_s)
@@ -249,11 +151,7 @@ class Session:
     def _close_for_good(self, error: ClosedError, reason: str) -> None:
         self.error = error
         self._retry_at = None
-        for command in [*self._in_flight.values(), *self._queue]:
-            command.settle(error)
-        self._in_flight.clear()
-        self._queue.clear()
-        self._queued_bytes = 0
+        self._commands.refuse(error)
         for interest in self.interests:
             for buffer in tuple(interest.buffers):
                 buffer.end(error)
@@ -274,8 +172,7 @@ class Session:
 
     def _set(self, state: State) -> None:
         self.state = state
-        if self._on_state is not None:
-            self._on_state(state)
+        self.on_state(state)
 
     # --- Time
 
@@ -396,7 +293,7 @@ class Session:
         try:
             map_ = self._codec.decode(frame)
             if "id" in map_:
-                self._reply(map_)
+                self._commands.answered(map_)
             elif map_.get("op") == "message":
                 self.interests.message(map_)
             else:
@@ -404,19 +301,6 @@ class Session:
         except DecodeError as error:
             if self._connected:
                 self._give_up_connection(1002, f"what came is not of this protocol: {error}", now)
-
-    def _reply(self, map_: Map) -> None:
-        id_ = map_["id"]
-        command = self._in_flight.pop(id_, None) if type(id_) is int else None
-        if command is None:
-            return
-        if map_.get("op") != "error":
-            command.settle(map_)
-            return
-        code, message = str(map_.get("code")), str(map_.get("message", ""))
-        after_ms = map_.get("after_ms")
-        retry = map_.get("retry") is True
-        command.settle(CommandError(code, message, retry, after_ms if type(after_ms) is int else None))
 
     def _push(self, map_: Map, now: float) -> None:
         match map_.get("op"):
@@ -448,18 +332,14 @@ class Session:
         if type(ping_ms) is int and ping_ms > 0:
             self._ping_s = ping_ms / 1000
         limits = map_.get("limits")
-        self.limits = (
-            {key: value for key, value in limits.items() if type(value) is int} if type(limits) is dict else {}
-        )
+        message_bytes = limits.get("message_bytes") if type(limits) is dict else None
+        self._commands.message_bytes = message_bytes if type(message_bytes) is int else MESSAGE_BYTES
         self._set(State("open"))
         if self._credential.user is not None or self._credential.token is not None:
             self._introduce()
         for interest in self.interests:
             self._ask(interest)
-        queued, self._queue = self._queue, deque()
-        self._queued_bytes = 0
-        for command in queued:
-            self._transmit(command)
+        self._commands.flush()
 
     def _unsubscribed(self, map_: Map) -> None:
         interest = self.interests.named(str(map_.get("topic")))
@@ -478,6 +358,7 @@ class Session:
         """A subscription of the program, now and after every reconnect."""
         if self.error is not None:
             raise self.error
+        self._commands.check({"op": "subscribe", "topic": name} | options)
         interest, new = self.interests.add(name, options, buffer)
         if new and self.state.name == "open":
             self._ask(interest)
@@ -544,55 +425,23 @@ class Session:
 
     # --- Commands
 
-    def command(self, map_: Map, settle: Settle) -> object:
-        """A command of the program. `settle` gets its reply or an error, once, unless it is withdrawn by what is
-        returned here."""
+    def command(self, map_: Map, settle: Settle) -> Command:
+        """A command of the program; `settle` gets its reply or an error, once."""
         if self.error is not None:
             raise self.error
+        command = Command(map_, settle)
         if self.state.name == "open":
-            command = _Command(map_, settle)
-            self._transmit(command, raising=True)
-            return command
-        if map_["op"] != "publish" or self._terms.offline != "queue":
-            raise NotConnected(f"not connected, the hub is {self.state.name}: {map_['op']} was not sent")
-        frame = self._codec.encode(map_)
-        size = len(frame if isinstance(frame, bytes) else frame.encode()) + COMMAND_ROOM
-        if len(self._queue) >= self._terms.queue_messages or self._queued_bytes + size > self._terms.queue_bytes:
-            limits = f"{self._terms.queue_messages} messages and {self._terms.queue_bytes} bytes"
-            raise QueueFull(f"not connected, and no more than {limits} wait for it")
-        command = _Command(map_, settle, size)
-        self._queue.append(command)
-        self._queued_bytes += size
+            self._commands.send(command)
+        else:
+            self._commands.queue(command, self.state.name)
         return command
 
-    def withdraw(self, command: object) -> None:
+    def withdraw(self, command: Command) -> None:
         """Nobody waits for this command any more. One that was not sent yet never is."""
-        if command in self._queue:
-            assert isinstance(command, _Command)
-            self._queue.remove(command)
-            self._queued_bytes -= command.size
+        self._commands.withdraw(command)
 
-    def _transmit(self, command: _Command, raising: bool = False) -> None:
-        try:
-            self._send(command.map_, command.settle, command)
-        except (TooLarge, TypeError, ValueError, OverflowError) as error:
-            if raising:
-                raise
-            command.settle(error)
-
-    def _send(self, map_: Map, settle: Settle, command: _Command | None = None) -> int:
-        id_ = self._last_id + 1
-        frame = self._codec.encode({"op": map_["op"], "id": id_} | map_)
-        limit = self.limits.get("message_bytes", MESSAGE_BYTES)
-        size = len(frame if isinstance(frame, bytes) else frame.encode())
-        if size > limit:
-            raise TooLarge(size, limit)  # the server would close with 1009, and we could not come back
-        self._last_id = id_
-        command = command or _Command(map_, settle)
-        command.size = size
-        self._in_flight[id_] = command
-        self.effects.append(Send(frame))
-        return id_
+    def _send(self, map_: Map, settle: Settle) -> int:
+        return self._commands.send(Command(map_, settle))
 
 
 def _seconds(ms: Any) -> float:

@@ -10,22 +10,38 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from . import connecting
 from . import hub as asynchronous
+from .effects import State
 from .errors import ClosedError
 from .messages import Event, History, Message, Position, Presence, Published
-from .session import State
 from .subscription import Subscription as AsyncSubscription
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Self = TypeVar("Self")
 
 BATCH_MAX = 64  # read ahead by an iterator, beyond its buffer
+
+
+def _as(
+    twin: Callable[Concatenate[Any, P], object],
+) -> Callable[[Callable[..., T]], Callable[Concatenate[Self, P], T]]:
+    """Gives a method the parameters of its asynchronous twin, to those who check types and to those who read."""
+
+    def given(method: Callable[..., T]) -> Callable[Concatenate[Self, P], T]:
+        method.__signature__ = inspect.signature(twin)  # type: ignore[attr-defined]
+        return method
+
+    return given
 
 
 class _Loop:
@@ -155,6 +171,7 @@ class Subscription:
         if self._reading.done():
             self._reading = None
 
+    @_as(AsyncSubscription.change)
     def change(self, **options: Any) -> None:
         """Goes on with other options, those of `topichub.Subscription.change`."""
         self._loop.run(self._subscription.change(**options))
@@ -207,14 +224,17 @@ class Hub:
         """Waits for a connection."""
         self._loop.run(self._hub.opened(timeout))
 
+    @_as(asynchronous.Hub.subscribe)
     def subscribe(self, topic: str, **options: Any) -> Subscription:
         """Subscribes, with the options of `topichub.Hub.subscribe`."""
         return Subscription(self._loop, self._loop.call(lambda: self._hub.subscribe(topic, **options)))
 
+    @_as(asynchronous.Hub.publish)
     def publish(self, topic: str, data: Any, **options: Any) -> Published:
         """Publishes, with the options of `topichub.Hub.publish`."""
         return self._loop.run(self._hub.publish(topic, data, **options))
 
+    @_as(asynchronous.Hub.history)
     def history(self, topic: str, **options: Any) -> History:
         """A page of what a topic retains, with the options of `topichub.Hub.history`."""
         return self._loop.run(self._hub.history(topic, **options))
@@ -247,12 +267,21 @@ class Hub:
         self.close()
 
 
+def _as_connect(twin: Callable[P, object]) -> Callable[[Callable[..., T]], Callable[P, T]]:
+    def given(function: Callable[..., T]) -> Callable[P, T]:
+        function.__signature__ = inspect.signature(twin)  # type: ignore[attr-defined]
+        return function
+
+    return given
+
+
+@_as_connect(connecting.connect)
 def connect(url: str, **options: Any) -> Hub:
     """Connects, with the options of `topichub.connect`; a `token` function is called in the hub's thread."""
     loop = _Loop()
 
     async def opening() -> asynchronous.Hub:
-        return await asynchronous.connect(url, **options)
+        return await connecting.connect(url, **options)
 
     try:
         return Hub(loop, loop.run(opening()))
