@@ -26,6 +26,7 @@ class Cable:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._listener is not None
+        self.unplugged = True  # for whoever was let in and not yet looked at
         self._listener.close()
         await self.cut()
 

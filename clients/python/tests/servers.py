@@ -64,32 +64,31 @@ async def talking(talk: Talk, subprotocol: str | None = "pubsub.json") -> AsyncI
         yield f"ws://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/ws"
 
 
+class _Answering(asyncio.Protocol):
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+        self._heard = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        if b"\r\n\r\n" in self._heard:
+            self._transport.write(self._answer)
+            self._transport.close()
+
+
 @asynccontextmanager
 async def saying(answer: bytes) -> AsyncIterator[str]:
     """A server that answers every request with these bytes, and hangs up."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n\r\n")
-                writer.write(answer)
-                await writer.drain()
-        finally:
-            writer.close()
-            tasks.discard(task)
-
-    listener = await asyncio.start_server(answered, "127.0.0.1", 0)
+    loop = asyncio.get_running_loop()
+    listener = await loop.create_server(lambda: _Answering(answer), "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
-        for task in tuple(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def response(status: str, body: str = "", **headers: str) -> bytes:
