@@ -27,7 +27,7 @@ from .errors import (
     TopicHubError,
 )
 from .hub import Hub
-from .messages import Event, Gap, History, Member, Message, Position, Presence, Published, Subscribed
+from .messages import Event, Gap, History, Member, Message, Position, Presence, Published, Replay, Subscribed
 from .subscription import Events, Subscription
 
 __version__ = "0.1.0"
@@ -56,6 +56,7 @@ __all__ = [
     "Presence",
     "Published",
     "QueueFull",
+    "Replay",
     "State",
     "Subscribed",
     "Subscription",

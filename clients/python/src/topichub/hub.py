@@ -12,10 +12,8 @@ from .commands import Command, Settle
 from .driver import Driver
 from .effects import State
 from .errors import ConnectTimeout
-from .messages import History, Map, Message, Position, Presence, Published
+from .messages import History, Map, Message, Position, Presence, Published, Replay
 from .subscription import BUFFER_MAX, Buffer, Overflow, Slow, Subscription
-
-Replay = Mapping[str, Any]
 
 
 class Hub:
@@ -237,7 +235,10 @@ def _position(position: Any) -> Any:
 
 
 def _replay(replay: Replay) -> Map:
-    after = replay.get("after")
+    said: Map = dict(replay)
+    after = said.get("after")
     if isinstance(after, Mapping):
-        return dict(replay) | {"after": {topic: _position(position) for topic, position in after.items()}}
-    return dict(replay) | ({"after": _position(after)} if after is not None else {})
+        said["after"] = {topic: _position(position) for topic, position in after.items()}
+    elif after is not None:
+        said["after"] = _position(after)
+    return said

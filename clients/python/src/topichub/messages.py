@@ -6,7 +6,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from .errors import DecodeError
 
@@ -115,6 +115,27 @@ class Subscribed:
     recovered: bool = True
     positions: Mapping[str, Position] | None = None
 
+
+class Last(TypedDict):
+    """The latest so many messages of each topic, 0 to 10,000."""
+
+    last: int
+
+
+class Seconds(TypedDict):
+    """The messages of the last so many seconds."""
+
+    seconds: int
+
+
+class After(TypedDict):
+    """The messages behind a position; for a pattern, behind the position of each topic."""
+
+    after: Position | Mapping[str, Position]
+
+
+Replay = Last | Seconds | After
+"""What a subscription begins with: one of `{"last": 5}`, `{"seconds": 60}`, `{"after": position}`."""
 
 Event = Message | Gap | Presence | Subscribed
 """What `subscription.events()` gives, in the order in which it came."""
