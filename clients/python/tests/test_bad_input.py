@@ -404,7 +404,9 @@ async def test_no_payload_that_the_server_lets_pass_cuts_a_subscriber_off(
         assert hub.state is state
 
 
-async def test_a_reader_who_does_not_read_loses_the_oldest_and_is_told(url: str, topic: str) -> None:
+async def test_a_reader_who_does_not_read_loses_the_oldest_and_is_told(
+    url: str, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with topichub.connect(url) as hub, topichub.connect(url) as writer:
         lazy = hub.subscribe(topic, buffer=10)
         quick = hub.subscribe(f"{topic}.>")
@@ -417,6 +419,7 @@ async def test_a_reader_who_does_not_read_loses_the_oldest_and_is_told(url: str,
         events = [await lazy.event() for _ in range(11)]
         assert events[0] == Gap(topic, "buffer", epoch, 1, 20)
         assert [event.data for event in events[1:] if isinstance(event, topichub.Message)] == list(range(21, 31))
+        assert caplog.messages == [f"{topic} is not read in time: of more than 10 events the oldest are dropped"]
 
 
 async def test_or_is_ended_if_it_wants_so(url: str, topic: str) -> None:

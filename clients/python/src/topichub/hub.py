@@ -9,7 +9,7 @@ from typing import Any
 
 from . import messages
 from .commands import Command, Settle
-from .driver import Driver
+from .driver import Driver, log
 from .effects import State
 from .errors import ConnectTimeout
 from .messages import History, Map, Message, Position, Presence, Published, Replay
@@ -115,7 +115,13 @@ class Hub:
         async def change(options: Map) -> None:
             await self._answer(lambda settle: self._session.change(topic, held, options, settle))
 
-        held.overran = release
+        def overran() -> None:
+            if overflow == "error":
+                release()
+            else:
+                log.warning("%s is not read in time: of more than %d events the oldest are dropped", topic, buffer)
+
+        held.overran = overran
         self._session.subscribe(topic, options, held)
         self._driver.flush()
         return Subscription(held, release, change, self._driver.loop)

@@ -24,7 +24,7 @@ class Buffer:
     Full, it either drops the oldest event and puts a Gap in its place, or ends.
     """
 
-    __slots__ = ("_ending", "_gaps", "_items", "capacity", "name", "overflow", "overran", "waiters")
+    __slots__ = ("_behind", "_ending", "_gaps", "_items", "capacity", "name", "overflow", "overran", "waiters")
 
     def __init__(self, name: str, capacity: int = BUFFER_MAX, overflow: Overflow = "drop") -> None:
         if capacity < 1:
@@ -34,10 +34,11 @@ class Buffer:
         self.name = name
         self.capacity = capacity
         self.overflow = overflow
-        self.overran: Callable[[], None] | None = None
+        self.overran: Callable[[], None] | None = None  # told when it begins to drop, or ends for that
         self.waiters: list[Callable[[], None]] = []
         self._items: deque[Event] = deque()
         self._gaps: dict[tuple[str, str | None], Gap] = {}  # what stands before the first item
+        self._behind = False  # something was dropped since it was empty
         self._ending: Exception | None = None
 
     def __len__(self) -> int:
@@ -67,6 +68,7 @@ class Buffer:
             return self._items.popleft()
         if self._ending is not None:
             raise self._ending.with_traceback(None)
+        self._behind = False
         return None
 
     def end(self, why: Exception) -> None:
@@ -87,6 +89,9 @@ class Buffer:
             if self.overran is not None:
                 self.overran()
             return
+        if not self._behind and self.overran is not None:
+            self.overran()
+        self._behind = True
         oldest = self._items.popleft()
         if isinstance(oldest, Message):
             self._miss(Gap(oldest.topic, "buffer", oldest.epoch, oldest.offset, oldest.offset))
