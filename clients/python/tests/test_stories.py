@@ -1,6 +1,7 @@
 """The client and the server's own binary."""
 
 import asyncio
+import json
 
 import pytest
 from cutting import Cable
@@ -128,3 +129,17 @@ async def test_options_change_while_messages_flow(server: Server, url: str, topi
         subscription.close()
         with pytest.raises(ClosedError):
             await subscription.change(echo=False)
+
+
+async def test_a_long_replay_does_not_run_over_a_reader_who_keeps_up(server: Server, url: str, topic: str) -> None:
+    for begin in range(0, 10_000, 1_000):
+        batch = json.dumps([{"topic": topic, "data": begin + number} for number in range(1_000)])
+        answer = await asyncio.to_thread(server.request, "POST", "/publish", batch)
+        assert answer.status == 200
+    async with topichub.connect(url) as hub:
+        events = hub.subscribe(topic, replay={"last": 10_000}, buffer=500).events()
+        assert isinstance(await anext(events), Subscribed)
+        for number in range(10_000):
+            event = await anext(events)
+            assert isinstance(event, Message), event
+            assert event.data == number
