@@ -18,6 +18,8 @@ pub(crate) enum Source {
     Early(Box<Box<[u8]>>),
     /// The link's own socket.
     Socket,
+    /// Nothing comes: what the link's own socket says is not heard, if it has one, but for its end.
+    Silence,
     /// The payload of the request that was upgraded.
     Payload(Box<Payload>),
 }
@@ -45,6 +47,7 @@ impl Source {
                 }
                 Poll::Ready(count)
             }
+            Self::Silence => link.poll_silence(cx, scratch),
             Self::Payload(payload) => match ready!(Pin::new(payload.as_mut()).poll_next(cx)) {
                 Some(Ok(bytes)) => {
                     let count = bytes.len();
