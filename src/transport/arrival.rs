@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::admission::{Admission, Handshake, Refusal, Ticket};
 use super::link::Link;
 use super::problem::Problem;
-use super::route::LinkBody;
 use super::request_head::{HeadProgress, HeadWatch};
+use super::route::LinkBody;
 use super::socket::Socket;
 
 /// What is known of a connection beside its bytes. Requests on it find it in their connection data.
@@ -62,7 +62,13 @@ impl Arrival {
         handshake: Handshake,
         ticket: Ticket,
     ) -> Rc<Self> {
-        Rc::new(Self { address, is_secure, handshake, ticket: Cell::new(Some(ticket)), heir: Cell::new(None) })
+        Rc::new(Self {
+            address,
+            is_secure,
+            handshake,
+            ticket: Cell::new(Some(ticket)),
+            heir: Cell::new(None),
+        })
     }
 
     /// The connection has said what it wants.

@@ -12,9 +12,9 @@ use super::json::{self, Lexer};
 use super::msgpack::Reader;
 use super::raw::{Raw, Value};
 use crate::command::{
-    Answer, Authenticate, BATCH_MAX, Command, CommandError, Credential, EVENTS_COMMANDS_MAX, HISTORY_LIMIT, HISTORY_LIMIT_MAX,
-    History, HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request,
-    TOKEN_BYTES_MAX, Unsubscribe,
+    Answer, Authenticate, BATCH_MAX, Command, CommandError, Credential, EVENTS_COMMANDS_MAX, HISTORY_LIMIT,
+    HISTORY_LIMIT_MAX, History, HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX,
+    ReplyTo, Request, TOKEN_BYTES_MAX, Unsubscribe,
 };
 use crate::message::{DEPTH_MAX, Position};
 

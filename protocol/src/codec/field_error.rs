@@ -6,8 +6,8 @@ use thiserror::Error;
 use super::syntax::SyntaxError;
 use crate::code::ErrorCode;
 use crate::command::{
-    BATCH_MAX, EVENTS_COMMANDS_MAX, CommandError, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX, PRESENCE_DATA_BYTES_MAX,
-    TOKEN_BYTES_MAX, TOPICS_PER_COMMAND_MAX,
+    BATCH_MAX, CommandError, EVENTS_COMMANDS_MAX, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX,
+    PRESENCE_DATA_BYTES_MAX, TOKEN_BYTES_MAX, TOPICS_PER_COMMAND_MAX,
 };
 use crate::message::MetaError;
 use crate::position::PositionError;

@@ -93,7 +93,11 @@ impl<'a> Query<'a> {
         for (_, text) in self.0.iter().filter(|(name, _)| name == topic) {
             let filter = Filter::parse(text).map_err(|reason| FieldError::topic(text, reason))?;
             if filters.len() >= TOPICS_PER_COMMAND_MAX {
-                return Err(FieldError::TooMany { key: topic, max: TOPICS_PER_COMMAND_MAX, got: filters.len() + 1 });
+                return Err(FieldError::TooMany {
+                    key: topic,
+                    max: TOPICS_PER_COMMAND_MAX,
+                    got: filters.len() + 1,
+                });
             }
             if !filters.contains(&filter) {
                 filters.push(filter);
@@ -131,7 +135,9 @@ impl<'a> Query<'a> {
         let age = self.integer(seconds, |key, got| fields::within(key, got, 1..=REPLAY_SECONDS_MAX))?;
         let after = Key::After.as_str();
         match (messages, age) {
-            (Some(_), _) if self.get(after)?.is_some() => Err(FieldError::Exclusive { key: last, other: after }),
+            (Some(_), _) if self.get(after)?.is_some() => {
+                Err(FieldError::Exclusive { key: last, other: after })
+            }
             (_, Some(_)) if self.get(after)?.is_some() => {
                 Err(FieldError::Exclusive { key: seconds, other: after })
             }
