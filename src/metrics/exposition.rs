@@ -165,7 +165,7 @@ fn sessions(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
         "Sessions that have begun",
         forms().map(|(labels, classes)| (labels, sum(total, classes, Figure::opened))),
     )?;
-    let help = "WebSocket sessions that have ended, by the code of the first close frame and who sent it; 1006 is none";
+    let help = "Sessions that have ended, by the code of the first close frame, or of the goodbye of a stream, and who sent it; 1006 is none";
     let mut metric = page.0.encode_descriptor("sessions_closed", help, None, MetricType::Counter)?;
     for by in Side::ALL {
         for (code, figure) in Figure::all_closed(by) {
@@ -204,9 +204,9 @@ fn commands(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
 
 fn traffic(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
     let bytes = || Some(Unit::Bytes);
-    let help = "WebSocket bytes that came, frames and all, without what TLS adds";
+    let help = "Bytes of sessions that came, frames and all, without what TLS adds";
     page.counter_in(bytes(), "websocket_received", help, total.get(Figure::BYTES_IN))?;
-    let help = "WebSocket bytes that went out, frames and all, without what TLS adds";
+    let help = "Bytes of sessions that went out, frames and all, without what TLS adds";
     page.counter_in(bytes(), "websocket_sent", help, total.get(Figure::BYTES_OUT))?;
     let received = total.get(Figure::MESSAGES_IN);
     page.counter("websocket_messages_received", "WebSocket messages that came: commands", received)?;
