@@ -133,6 +133,7 @@ $(CARGO_DEB):
 .PHONY: bench
 bench: ## fan-out beside the kernel's own limit, memory of idle connections and of topics, delivery, cost of history
 	cargo bench --bench fan_out
+	cargo bench --bench events
 	cargo bench --bench idle
 	cargo bench --bench topics
 	cargo bench --bench delivery

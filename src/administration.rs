@@ -26,6 +26,8 @@ pub struct SessionStatus {
     pub user: Option<Box<str>>,
     /// The notation that it speaks.
     pub codec: Codec,
+    /// What it speaks: the name of the subprotocol, or `events` or `poll` for a stream or a long poll over HTTP.
+    pub protocol: &'static str,
     /// Where it comes from, if that is known.
     pub address: Option<IpAddr>,
     /// How long it has been there.
@@ -83,6 +85,7 @@ impl Hub {
             session: Uuid::from_u128(seats.id(listed.session)),
             user: listed.user,
             codec: listed.codec,
+            protocol: listed.protocol,
             address: listed.address,
             age: listed.age,
             subscriptions: listed.subscriptions,

@@ -90,6 +90,32 @@ impl Subscribers {
         Ok(subscribers)
     }
 
+    /// Opens `count` event streams of these topics, `a&topic=b`, and reads them up to the `subscribed`. What they must get
+    /// counts as JSON. Also the event id of the last.
+    pub(crate) fn of_events(server: &Server, count: usize, topics: &str) -> io::Result<(Self, String)> {
+        let (mut subscribers, mut id) = (Self::new()?, String::new());
+        while subscribers.len() < count {
+            let batch = HANDSHAKES.min(count - subscribers.len());
+            let streams = (0..batch).map(|_| {
+                let mut stream = peer::connect(server.address)?;
+                write!(stream, "GET /events?topic={topics} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+                Ok(stream)
+            });
+            for mut stream in streams.collect::<io::Result<Vec<_>>>()? {
+                let (mut said, mut byte) = (Vec::new(), [0]);
+                while !(said.ends_with(b"\n\n") && said.windows(10).any(|bytes| bytes == b"subscribed")) {
+                    stream.read_exact(&mut byte)?;
+                    said.push(byte[0]);
+                }
+                let said = String::from_utf8_lossy(&said);
+                let said = said.lines().find_map(|line| line.strip_prefix("id: ")).unwrap_or_default();
+                said.clone_into(&mut id);
+                subscribers.add(stream, Codec::Json)?;
+            }
+        }
+        Ok((subscribers, id))
+    }
+
     /// Opens `count` connections to the bare limit, with as much talk as a handshake and a subscription take: TCP
     /// remembers it.
     pub(crate) fn of_limit(address: SocketAddr, count: usize) -> io::Result<Self> {

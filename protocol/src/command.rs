@@ -25,6 +25,12 @@ pub const TOPICS_PER_COMMAND_MAX: usize = 1000;
 /// The most entries in a batch of publishes over HTTP.
 pub const BATCH_MAX: usize = 1000;
 
+/// The most `subscribe` commands in the body of `POST /events`.
+pub const EVENTS_COMMANDS_MAX: usize = 128;
+
+/// How long a long poll waits if it does not say.
+pub const EVENTS_WAIT: Duration = Duration::from_secs(25);
+
 /// The most messages that `replay` by `last` may ask for.
 pub const REPLAY_LAST_MAX: u64 = 10_000;
 

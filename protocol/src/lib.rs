@@ -5,6 +5,7 @@
 pub mod code;
 pub mod codec;
 pub mod command;
+pub mod event_id;
 pub mod message;
 pub mod position;
 pub mod push;
@@ -19,6 +20,7 @@ pub use command::{
     Operation, PresenceOptions, Publish, PublishOptions, Replay, ReplyTo, Request, SlowPolicy, Subscribe,
     SubscribeOptions, Unsubscribe,
 };
+pub use event_id::{EventId, EventIdError};
 pub use message::{Extras, Message, Meta, MetaError, Payload, PayloadError, PayloadKind};
 pub use position::{Epoch, EpochError, Position, PositionError};
 pub use push::{Gap, GapReason, Goodbye, Limits, PresenceChange, Push, Welcome};

@@ -53,6 +53,21 @@ pub enum Push {
     Goodbye(Goodbye),
 }
 
+impl Push {
+    /// The word on the wire.
+    pub const fn op(&self) -> &'static str {
+        match self {
+            Self::Welcome(_) => "welcome",
+            Self::Message { .. } => "message",
+            Self::Gap(_) => "gap",
+            Self::Presence(_) | Self::PresenceChange(_) => "presence",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Expiring { .. } => "expiring",
+            Self::Goodbye(_) => "goodbye",
+        }
+    }
+}
+
 /// `gap`: what is not delivered is announced, in order with the messages around it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {

@@ -81,6 +81,40 @@ pub enum Reply {
     Error(CommandError),
 }
 
+impl Reply {
+    /// The word on the wire.
+    pub const fn op(&self) -> &'static str {
+        match self {
+            Self::Subscribed { .. } => "subscribed",
+            Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Published { .. } => "published",
+            Self::History { .. } => "history",
+            Self::Presence { .. } => "presence",
+            Self::Authenticated { .. } => "authenticated",
+            Self::Answer { .. } => "reply",
+            Self::Replied { .. } => "replied",
+            Self::Pong { .. } => "pong",
+            Self::Error(_) => "error",
+        }
+    }
+
+    /// The command's, if it is known.
+    pub fn id(&self) -> Option<&CommandId> {
+        match self {
+            Self::Subscribed { id, .. }
+            | Self::Unsubscribed { id, .. }
+            | Self::Published { id, .. }
+            | Self::History { id, .. }
+            | Self::Presence { id, .. }
+            | Self::Authenticated { id, .. }
+            | Self::Answer { id, .. }
+            | Self::Replied { id } => Some(id),
+            Self::Pong { id } => id.as_ref(),
+            Self::Error(error) => error.id.as_ref(),
+        }
+    }
+}
+
 impl From<CommandError> for Reply {
     fn from(error: CommandError) -> Self {
         Self::Error(error)

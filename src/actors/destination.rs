@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use topichub_protocol::codec::Codec;
 use topichub_protocol::message::Message;
 use topichub_protocol::push::Push;
 use topichub_protocol::reply::Reply;
@@ -13,6 +12,7 @@ use crate::hub::outbox::Part;
 use crate::hub::published::{Class, Published};
 use crate::subscription::Sender;
 use crate::transport::encoder::{Encoder, encode};
+use crate::transport::event_stream;
 use crate::transport::link::Link;
 
 /// One subscriber's way out.
@@ -26,11 +26,10 @@ impl Outlet for Destination {
     type Encoder = Encoder;
 
     fn encode(class: Class, message: &Message) -> Box<[u8]> {
-        let codec = match class {
-            Class::Json | Class::JsonDeflate | Class::Native => Codec::Json,
-            Class::MsgPack | Class::MsgPackDeflate => Codec::MsgPack,
-        };
-        encode(codec, message)
+        match class {
+            Class::Events | Class::EventsOfMany | Class::Poll => event_stream::encode(class, message),
+            class => encode(class.codec(), message),
+        }
     }
 
     fn compress(encoder: &mut Encoder, frame: &[u8]) -> Option<Box<[u8]>> {
@@ -47,9 +46,8 @@ impl Outlet for Destination {
     fn encode_reply(&self, reply: &Reply) -> Option<Box<[u8]>> {
         match self {
             Self::Peer(link) => {
-                let codec = link.codec();
                 let mut out = Vec::new();
-                Link::frame(codec, &mut out, |payload| codec.encode_reply(reply, payload));
+                link.reply(reply, &mut out);
                 Some(out.into_boxed_slice())
             }
             Self::Stream(sender) => {
@@ -61,9 +59,8 @@ impl Outlet for Destination {
 
     fn encode_push(&self, push: &Push) -> Option<Box<[u8]>> {
         let Self::Peer(link) = self else { return None };
-        let codec = link.codec();
         let mut out = Vec::new();
-        Link::frame(codec, &mut out, |payload| codec.encode_push(push, payload));
+        link.push(push, &mut out);
         Some(out.into_boxed_slice())
     }
 
@@ -117,6 +114,12 @@ impl Outlet for Destination {
     fn misses(&self) {
         if let Self::Peer(link) = self {
             link.misses();
+        }
+    }
+
+    fn has_caught_up(&self) {
+        if let Self::Peer(link) = self {
+            link.has_caught_up();
         }
     }
 

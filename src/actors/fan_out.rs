@@ -256,6 +256,7 @@ impl FanOut {
                 session: SessionRef { worker, subscriber: key },
                 user: guest.user().map(Into::into),
                 codec: link.codec(),
+                protocol: link.class().names().0,
                 address: guest.address,
                 age: self.worker.now().saturating_sub(guest.since),
                 subscriptions: fan_out.subscriptions_of(key),
@@ -298,8 +299,11 @@ impl FanOut {
             match beat {
                 Beat::Ping(_) => {
                     link.take_heard();
-                    link.ping();
-                    pulse.pinged(key, now);
+                    if link.ping() {
+                        pulse.pinged(key, now);
+                    } else {
+                        pulse.joined(key, now);
+                    }
                 }
                 Beat::Check(_) if link.take_heard() => pulse.alive(key, now),
                 Beat::Check(_) => link.close(CloseCode::NoPong, "no answer to a ping"),

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use actix::SpawnHandle;
 use topichub_protocol::code::CloseCode;
+use topichub_protocol::command::Command;
 use topichub_protocol::reply::Reply;
 
 use super::rates::{Pace, Rates};
@@ -105,16 +106,9 @@ impl Listener {
             }
             return;
         }
-        let rates = self.desk.as_ref().and_then(|desk| desk.rates.as_ref());
-        if rates.is_none()
-            && worker.has_rates.get()
-            && let Some(rates) = Rates::new(&worker.settings())
-        {
-            self.desk.get_or_insert_default().rates = Some(rates);
-        }
-        let rates = self.desk.as_ref().and_then(|desk| desk.rates.as_ref());
+        let pace = self.pace(worker, bytes.len());
         let house = worker.house.borrow();
-        let mut outcome = match rates.map_or(Pace::Fine, |rates| rates.check(bytes.len())) {
+        let mut outcome = match pace {
             Pace::Fine => self.core.handle(bytes, &house),
             Pace::TooFast(error) => self.core.refuse(bytes, error),
             Pace::Flood => return link.close(CloseCode::RateLimited, "too much in too short a time"),
@@ -147,6 +141,45 @@ impl Listener {
             }
         }
         carry_out(outcome, (worker, link), inputs, out);
+    }
+
+    /// Takes the commands that came with the request for a stream: each of `bytes` bytes, and none that shows a token.
+    pub(super) fn begin(
+        &mut self,
+        commands: Vec<Command>,
+        bytes: usize,
+        (worker, link): (&Worker, &Link),
+        inputs: &mut Vec<Input>,
+    ) {
+        let mut out = Vec::new();
+        for command in commands {
+            let outcome = match self.pace(worker, bytes) {
+                Pace::Fine => self.core.obey(command, bytes, &worker.house.borrow()),
+                Pace::TooFast(error) => Outcome::Reply(Reply::Error(error.with_id(command.id))),
+                Pace::Flood => return link.close(CloseCode::RateLimited, "too much in too short a time"),
+            };
+            if let Some(op) = op_of(&outcome) {
+                worker.tally().add(Figure::commands(op), 1);
+            }
+            carry_out(outcome, (worker, link), inputs, &mut out);
+        }
+        if !out.is_empty() {
+            link.send(&out);
+        }
+    }
+
+    fn pace(&mut self, worker: &Worker, bytes: usize) -> Pace {
+        if self.rates().is_none()
+            && worker.has_rates.get()
+            && let Some(rates) = Rates::new(&worker.settings())
+        {
+            self.desk.get_or_insert_default().rates = Some(rates);
+        }
+        self.rates().map_or(Pace::Fine, |rates| rates.check(bytes))
+    }
+
+    fn rates(&self) -> Option<&Rates> {
+        self.desk.as_ref()?.rates.as_ref()
     }
 
     /// Goes on when it is known whose token it is. `Pending` as long as it is not.
@@ -216,8 +249,7 @@ fn carry_out(outcome: Outcome, (worker, link): (&Worker, &Link), inputs: &mut Ve
                 worker.tally().add(Figure::errors(error.code), 1);
             }
             link.says(1);
-            let codec = link.codec();
-            Link::frame(codec, out, |payload| codec.encode_reply(&reply, payload));
+            link.reply(&reply, out);
         }
     }
 }

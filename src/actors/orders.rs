@@ -77,6 +77,8 @@ pub(crate) struct Listed {
     pub(crate) session: SessionRef,
     pub(crate) user: Option<Box<str>>,
     pub(crate) codec: Codec,
+    /// The subprotocol, or what is spoken in place of WebSocket.
+    pub(crate) protocol: &'static str,
     pub(crate) address: Option<IpAddr>,
     /// How long it has been there.
     pub(crate) age: Duration,

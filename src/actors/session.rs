@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, AsyncContext, Context};
 use topichub_protocol::code::CloseCode;
+use topichub_protocol::command::Command;
 use topichub_protocol::push::{Limits, Push, Welcome};
 use uuid::Uuid;
 
@@ -37,6 +38,14 @@ const EXPIRING_NOTICE: Duration = Duration::from_secs(60);
 /// How the server names itself.
 const SERVER: &str = concat!("topichub/", env!("CARGO_PKG_VERSION"));
 
+/// Whose connection it is, as far as the handshake shows.
+pub(crate) struct Visitor {
+    /// Its place among the connections, if the session is to keep it.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) identity: Option<Arc<Identity>>,
+}
+
 /// One connection's session.
 pub(crate) struct Session {
     worker: Rc<Worker>,
@@ -48,26 +57,29 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts the session of a connection whose handshake is done.
+    /// Starts the session of a connection whose handshake is done. What it has said in the handshake it does first.
     pub(crate) fn begin(
         worker: Rc<Worker>,
         link: Rc<Link>,
         source: Source,
-        ticket: Ticket,
-        address: Option<IpAddr>,
-        identity: Option<Arc<Identity>>,
+        Visitor { ticket, address, identity }: Visitor,
+        (commands, bytes): (Vec<Command>, usize),
     ) {
         let key = worker.fan_out.borrow_mut().join(Destination::Peer(Rc::clone(&link)));
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let listener = Listener::new(Core::new(seat, link.codec()), identity);
-        let session = Self { worker, link, source, listener, ticket: Some(ticket) };
+        let mut session = Self { worker, link, source, listener, ticket };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.worker.roster.borrow_mut().enter(key, address, session.worker.now());
         let (tally, class) = (session.worker.tally(), session.link.class());
         tally.add(Figure::sessions(class), 1);
         tally.add(Figure::opened(class), 1);
         session.welcome();
+        let mut inputs = Vec::new();
+        let Self { worker, link, listener, .. } = &mut session;
+        listener.begin(commands, bytes, (worker, link), &mut inputs);
+        worker.tell_registry(inputs);
         session.start();
     }
 
@@ -102,6 +114,9 @@ impl Session {
             self.link.poll_flush(cx);
             if self.link.takes_more(cx) {
                 self.worker.resume(self.key());
+            }
+            if self.link.awaits_end_of_past() && !self.worker.fan_out.borrow().is_catching_up(self.key()) {
+                self.link.complete();
             }
             if self.link.begins_to_wait() {
                 self.worker.pulse.borrow_mut().waiting(self.key(), self.worker.now());
@@ -224,9 +239,8 @@ impl Session {
     }
 
     fn push(&self, push: &Push) {
-        let codec = self.link.codec();
         let mut out = Vec::new();
-        Link::frame(codec, &mut out, |payload| codec.encode_push(push, payload));
+        self.link.push(push, &mut out);
         self.link.says(1);
         self.link.send(&out);
     }

@@ -28,6 +28,13 @@ impl<'a> Part<'a> {
         &self.joined.bytes()[self.start..self.end]
     }
 
+    /// Each of its messages.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let joined = self.joined;
+        let numbers = joined.begun_at(self.start)..joined.begun_at(self.end);
+        numbers.map(move |number| &joined.bytes()[joined.message(number)])
+    }
+
     /// How many messages it holds.
     pub(crate) fn messages(&self) -> usize {
         if self.end - self.start == self.joined.len() {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use topichub_protocol::codec::Codec;
 use topichub_protocol::message::Message;
 
 use super::fan_out::Outlet;
@@ -18,16 +19,29 @@ pub(crate) enum Class {
     JsonDeflate,
     /// Compressed where that makes it shorter.
     MsgPackDeflate,
+    /// JSON in a stream of one topic, its place beside it.
+    Events,
+    /// The same in a stream of several topics: the place names the topic.
+    EventsOfMany,
+    /// The same, collected to one answer.
+    Poll,
     /// Within this process: the message itself, without any encoding.
     Native,
 }
 
 impl Class {
     /// How many classes are made of bytes; they come first.
-    pub(crate) const ENCODED: usize = 4;
-    pub(crate) const COUNT: usize = 5;
-    pub(crate) const ALL_ENCODED: [Class; Self::ENCODED] =
-        [Class::Json, Class::MsgPack, Class::JsonDeflate, Class::MsgPackDeflate];
+    pub(crate) const ENCODED: usize = 7;
+    pub(crate) const COUNT: usize = 8;
+    pub(crate) const ALL_ENCODED: [Class; Self::ENCODED] = [
+        Class::Json,
+        Class::MsgPack,
+        Class::JsonDeflate,
+        Class::MsgPackDeflate,
+        Class::Events,
+        Class::EventsOfMany,
+        Class::Poll,
+    ];
 
     /// The subprotocol, and whether it is compressed, as people call it.
     pub(crate) fn names(self) -> (&'static str, &'static str) {
@@ -36,6 +50,16 @@ impl Class {
             Self::MsgPack => ("pubsub.msgpack", "no"),
             Self::JsonDeflate => ("pubsub.json", "yes"),
             Self::MsgPackDeflate => ("pubsub.msgpack", "yes"),
+            Self::Events | Self::EventsOfMany => ("events", "no"),
+            Self::Poll => ("poll", "no"),
+        }
+    }
+
+    /// The notation.
+    pub(crate) fn codec(self) -> Codec {
+        match self {
+            Self::MsgPack | Self::MsgPackDeflate => Codec::MsgPack,
+            _ => Codec::Json,
         }
     }
 
@@ -44,7 +68,7 @@ impl Class {
         match self {
             Self::JsonDeflate => Some(Self::Json),
             Self::MsgPackDeflate => Some(Self::MsgPack),
-            Self::Json | Self::MsgPack | Self::Native => None,
+            _ => None,
         }
     }
 }
@@ -60,6 +84,14 @@ impl RetainedBytes {
     }
 }
 
+/// The bytes of a message in one form, once somebody has needed them.
+type Frame = OnceLock<Box<[u8]>>;
+
+/// How many classes come first that each have a frame of their own in every message, and how many follow that share an
+/// array.
+const FRAMES: usize = 4;
+const EVENTS: usize = 2;
+
 /// A published message, shared by the log of its topic and all workers.
 #[derive(Debug)]
 pub(crate) struct Published {
@@ -73,7 +105,9 @@ pub(crate) struct Published {
     /// When it is no longer worth having.
     pub(crate) expires: Option<Duration>,
     /// By class. Empty where compression gains nothing: then the plain frame serves.
-    frames: [OnceLock<Box<[u8]>>; Class::ENCODED],
+    frames: [Frame; FRAMES],
+    /// The same of the rarer classes, which take no memory where nobody is of them.
+    events: OnceLock<Box<[Frame; EVENTS]>>,
     meter: Option<Arc<RetainedBytes>>,
     /// What of the meter is on account of this message.
     metered: AtomicUsize,
@@ -82,9 +116,9 @@ pub(crate) struct Published {
 impl Published {
     /// A message that is not retained.
     pub(crate) fn new(message: Message, publisher: Option<SessionRef>, at: Duration) -> Self {
-        let frames = Default::default();
+        let (frames, events) = Default::default();
         let (exclude, metered) = (Box::default(), AtomicUsize::new(0));
-        Self { message, publisher, exclude, at, expires: None, frames, meter: None, metered }
+        Self { message, publisher, exclude, at, expires: None, frames, events, meter: None, metered }
     }
 
     /// The same, retained: its frames are counted by `meter` as long as it lives.
@@ -99,7 +133,14 @@ impl Published {
 
     /// The message as bytes for the wire, made once for all workers.
     pub(crate) fn frame<L: Outlet>(&self, class: Class, encoder: &mut L::Encoder) -> &[u8] {
-        let cell = &self.frames[class as usize];
+        let cell = match class {
+            // What differs is what is made of all of them together.
+            Class::Poll => return self.frame::<L>(Class::EventsOfMany, encoder),
+            Class::Events | Class::EventsOfMany => {
+                &self.events.get_or_init(Box::default)[class as usize - FRAMES]
+            }
+            class => &self.frames[class as usize],
+        };
         let Some(plain) = class.compressed_from() else {
             return cell.get_or_init(|| self.counted(L::encode(class, &self.message)));
         };

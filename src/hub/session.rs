@@ -97,6 +97,11 @@ impl Session {
         }
     }
 
+    /// Takes one command that has been read already.
+    pub(crate) fn obey(&mut self, command: Command, bytes: usize, house: &House) -> Outcome {
+        self.decide(command, bytes, house).unwrap_or_else(|error| Outcome::Reply(Reply::Error(error)))
+    }
+
     /// Refuses a command for a reason that lies outside of it.
     pub(crate) fn refuse(&self, bytes: &[u8], error: CommandError) -> Outcome {
         let id = match self.codec.decode_command(bytes) {

@@ -141,25 +141,31 @@ fn buckets(delays: &Delays) -> Vec<(f64, u64)> {
     BOUNDS.into_iter().zip(delays.buckets).collect()
 }
 
-/// The labels of a class.
-fn form(class: Class) -> [Label<'static>; 2] {
-    let (protocol, deflate) = class.names();
-    [("protocol", protocol), ("deflate", deflate)]
+/// The classes that are shown as one, each beside its labels.
+fn forms() -> impl Iterator<Item = ([Label<'static>; 2], &'static [Class])> {
+    Class::ALL_ENCODED.chunk_by(|one, other| one.names() == other.names()).map(|classes| {
+        let (protocol, deflate) = classes[0].names();
+        ([("protocol", protocol), ("deflate", deflate)], classes)
+    })
+}
+
+fn sum(total: &Figures, classes: &[Class], figure: fn(Class) -> Figure) -> u64 {
+    classes.iter().map(|class| total.get(figure(*class))).sum()
 }
 
 fn sessions(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
-    let help = "WebSocket sessions that are open or closing";
+    let help = "Sessions that are open or closing: WebSockets, event streams and long polls";
     let mut metric = page.0.encode_descriptor("sessions", help, None, MetricType::Gauge)?;
-    for class in Class::ALL_ENCODED {
-        let count = total.get(Figure::sessions(class)) as i64;
-        metric.encode_family(&form(class))?.encode_gauge(&count)?;
+    for (labels, classes) in forms() {
+        let count = sum(total, classes, Figure::sessions) as i64;
+        metric.encode_family(&labels)?.encode_gauge(&count)?;
     }
     page.counters(
         "sessions_opened",
-        "WebSocket sessions that have begun",
-        Class::ALL_ENCODED.map(|class| (form(class), total.get(Figure::opened(class)))),
+        "Sessions that have begun",
+        forms().map(|(labels, classes)| (labels, sum(total, classes, Figure::opened))),
     )?;
-    let help = "WebSocket sessions that have ended, by the code of the first close frame and who sent it; 1006 is none";
+    let help = "Sessions that have ended, by the code of the first close frame, or of the goodbye of a stream, and who sent it; 1006 is none";
     let mut metric = page.0.encode_descriptor("sessions_closed", help, None, MetricType::Counter)?;
     for by in Side::ALL {
         for (code, figure) in Figure::all_closed(by) {
@@ -198,9 +204,9 @@ fn commands(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
 
 fn traffic(page: &mut Page<'_>, total: &Figures) -> Result<(), Error> {
     let bytes = || Some(Unit::Bytes);
-    let help = "WebSocket bytes that came, frames and all, without what TLS adds";
+    let help = "Bytes of sessions that came, frames and all, without what TLS adds";
     page.counter_in(bytes(), "websocket_received", help, total.get(Figure::BYTES_IN))?;
-    let help = "WebSocket bytes that went out, frames and all, without what TLS adds";
+    let help = "Bytes of sessions that went out, frames and all, without what TLS adds";
     page.counter_in(bytes(), "websocket_sent", help, total.get(Figure::BYTES_OUT))?;
     let received = total.get(Figure::MESSAGES_IN);
     page.counter("websocket_messages_received", "WebSocket messages that came: commands", received)?;

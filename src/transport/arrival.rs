@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -11,9 +11,11 @@ use std::task::{Context, Poll, ready};
 use actix_web::HttpRequest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::admission::{Handshake, Ticket};
+use super::admission::{Admission, Handshake, Refusal, Ticket};
+use super::link::Link;
 use super::problem::Problem;
 use super::request_head::{HeadProgress, HeadWatch};
+use super::route::LinkBody;
 use super::socket::Socket;
 
 /// What is known of a connection beside its bytes. Requests on it find it in their connection data.
@@ -23,6 +25,34 @@ pub(crate) struct Arrival {
     pub(crate) is_secure: bool,
     handshake: Handshake,
     ticket: Cell<Option<Ticket>>,
+    heir: Cell<Option<Heir>>,
+}
+
+/// Who goes on with the socket when the answer under way is out.
+pub(crate) struct Heir(Option<Rc<Link>>);
+
+impl Heir {
+    fn inherit(mut self, socket: Socket, ticket: Option<Ticket>) {
+        if let Some(link) = self.0.take() {
+            link.inherit(socket, ticket);
+        }
+    }
+
+    pub(crate) fn new(link: Rc<Link>) -> Self {
+        Self(Some(link))
+    }
+
+    /// It gets no socket, but is read as the body of an answer.
+    pub(crate) fn into_body(mut self) -> Option<LinkBody> {
+        self.0.take().map(LinkBody)
+    }
+}
+
+impl Drop for Heir {
+    /// The connection ended before there was anything to inherit.
+    fn drop(&mut self) {
+        self.0.iter().for_each(|link| link.peer_has_gone());
+    }
 }
 
 impl Arrival {
@@ -32,12 +62,31 @@ impl Arrival {
         handshake: Handshake,
         ticket: Ticket,
     ) -> Rc<Self> {
-        Rc::new(Self { address, is_secure, handshake, ticket: Cell::new(Some(ticket)) })
+        Rc::new(Self {
+            address,
+            is_secure,
+            handshake,
+            ticket: Cell::new(Some(ticket)),
+            heir: Cell::new(None),
+        })
     }
 
     /// The connection has said what it wants.
     pub(crate) fn end_handshake(&self) {
         self.handshake.end();
+    }
+
+    /// Once the answer under way is out, the socket is this link's: the answer has no end that the HTTP server sees.
+    pub(crate) fn bequeath(&self, heir: Heir) {
+        self.heir.set(Some(heir));
+    }
+
+    /// Counts the connection for its client's address from here on.
+    pub(crate) fn attribute(&self, admission: &Admission, client: IpAddr) -> Result<(), Refusal> {
+        let Some(mut ticket) = self.ticket.take() else { return Ok(()) };
+        let attributed = admission.attribute(&mut ticket, client);
+        self.ticket.set(Some(ticket));
+        attributed
     }
 
     /// Its place among the connections, for whoever goes on with it; without that it is free when this ends.
@@ -54,7 +103,8 @@ pub(crate) fn is_secure(request: &HttpRequest) -> bool {
 
 /// What the HTTP server reads from and writes to.
 pub(crate) struct Stream {
-    pub(crate) socket: Socket,
+    /// None once it has been handed on.
+    pub(crate) socket: Option<Socket>,
     pub(crate) arrival: Rc<Arrival>,
     reading: Reading,
 }
@@ -71,19 +121,22 @@ enum Reading {
 
 impl Stream {
     pub(crate) fn new(socket: Socket, arrival: Rc<Arrival>, header_bytes_max: usize) -> Self {
-        Self { socket, arrival, reading: Reading::Head(HeadWatch::new(header_bytes_max)) }
+        Self { socket: Some(socket), arrival, reading: Reading::Head(HeadWatch::new(header_bytes_max)) }
     }
 
     fn refuse(&mut self, problem: &Problem) {
-        let _ = self.socket.try_write(&[IoSlice::new(&problem.to_response_bytes())]);
-        self.socket.stop_writing();
+        if let Some(socket) = &mut self.socket {
+            let _ = socket.try_write(&[IoSlice::new(&problem.to_response_bytes())]);
+            socket.stop_writing();
+        }
         self.reading = Reading::Refused;
     }
 
     /// Reads on for nobody, up to the end.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
         let mut discarded = [0; 4096];
-        while ready!(self.socket.poll_receive(cx, &mut discarded))? > 0 {}
+        while ready!(socket.poll_receive(cx, &mut discarded))? > 0 {}
         Poll::Ready(Ok(()))
     }
 }
@@ -95,8 +148,10 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        if !matches!(self.reading, Reading::Refused) {
-            ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        if !matches!(self.reading, Reading::Refused)
+            && let Some(socket) = &mut self.socket
+        {
+            ready!(Pin::new(socket).poll_read(cx, buffer))?;
         }
         if let Reading::Head(watch) = &mut self.reading {
             let max = watch.max();
@@ -118,18 +173,34 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.reading {
+        if matches!(self.reading, Reading::Refused) {
             // It has its answer.
-            Reading::Refused => Poll::Ready(Ok(bytes.len())),
-            Reading::Head(_) | Reading::Rest => Pin::new(&mut self.socket).poll_write(cx, bytes),
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        match &mut self.socket {
+            Some(socket) => Pin::new(socket).poll_write(cx, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        match &mut self.socket {
+            Some(socket) => Pin::new(socket).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        if let Some(heir) = self.arrival.heir.take() {
+            let ticket = self.arrival.take_ticket();
+            if let Some(socket) = self.socket.take() {
+                heir.inherit(socket, ticket);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.socket {
+            Some(socket) => Pin::new(socket).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }

@@ -22,7 +22,7 @@ const HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, content-type, if-none-match, last-event-id");
 
 /// What a page may read beyond what it always may.
-const EXPOSED: HeaderValue = HeaderValue::from_static("etag, retry-after, location, link");
+const EXPOSED: HeaderValue = HeaderValue::from_static("etag, last-event-id, retry-after, location, link");
 
 /// How long a browser need not ask again, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");

@@ -48,6 +48,14 @@ impl Exit {
         Self { way: Way::Body(None), outbox: Outbox::default(), sent: 0 }
     }
 
+    /// A body becomes a socket, to which all goes that waits. None takes one if the connection is over.
+    pub(super) fn become_socket(&mut self, socket: Socket) {
+        if let Way::Body(_) = self.way {
+            socket.limit_unsent();
+            self.way = Way::Socket(socket);
+        }
+    }
+
     pub(super) fn is_socket(&self) -> bool {
         matches!(self.way, Way::Socket(_))
     }
@@ -118,6 +126,11 @@ impl Exit {
             [] => Ok(()),
             rest => self.outbox.hold_own(rest, outboxes).map_err(Refused::Full),
         }
+    }
+
+    /// Keeps what is to be [taken out](Self::pop) together with all else.
+    pub(super) fn collect(&mut self, bytes: &[u8], outboxes: &Rc<Outboxes>) {
+        self.outbox.hold_regardless(bytes, outboxes);
     }
 
     /// Sends a connection's last words, which are few, whatever the limits.

@@ -1,5 +1,8 @@
-//! One WebSocket connection on its thread: what is said on it, and how it ends. The session reads through it, the fan-out
-//! writes through it, and both doors share it: they differ in the exit only.
+//! One session's connection on its thread: what is said on it, and how it ends. The session reads through it, the fan-out
+//! writes through it, and both doors share it: they differ in the exit only. Most speak WebSocket; what is different about
+//! event streams and long polls is in `events`.
+
+mod events;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,9 +13,11 @@ use bytes::Bytes;
 use topichub_protocol::code::CloseCode;
 use topichub_protocol::codec::Codec;
 use topichub_protocol::push::{Goodbye, Push};
+use topichub_protocol::reply::Reply;
 use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
 use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
 
+use super::event_stream::{COMMENT, EventStream};
 use super::exit::{Exit, Refused};
 use super::socket::Socket;
 use crate::hub::joined::Joined;
@@ -77,9 +82,16 @@ pub(crate) struct Traffic {
     pub(crate) gaps: u32,
 }
 
+/// What is spoken.
+enum Speech {
+    WebSocket(Connection),
+    /// Boxed, because nearly all are WebSockets.
+    Events(Box<EventStream>),
+}
+
 struct State {
     exit: Exit,
-    websocket: Connection,
+    speech: Speech,
     phase: Phase,
     ending: Option<Ending>,
     /// Whether the peer has taken anything of what waits since this was last asked.
@@ -88,10 +100,10 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// One WebSocket connection.
+/// One connection.
 pub(crate) struct Link {
-    codec: Codec,
-    compresses: bool,
+    /// The form in which this peer takes messages.
+    class: Class,
     /// Whether anything came from the peer since this was last asked.
     heard: Cell<bool>,
     /// Whether somebody watches that the peer takes what waits.
@@ -109,16 +121,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn new(terms: &Terms, outboxes: Rc<Outboxes>, exit: Exit) -> Rc<Self> {
-        let mut config = Config::server(terms.message_bytes_max);
-        if let Some(agreed) = terms.deflate {
-            config = config.with_deflate(agreed);
-        }
-        let websocket = Connection::new(config);
-        let state = State { exit, websocket, phase: Phase::Open, ending: None, moved: false, waker: None };
+    fn new(class: Class, speech: Speech, outboxes: Rc<Outboxes>, exit: Exit) -> Rc<Self> {
+        let state = State { exit, speech, phase: Phase::Open, ending: None, moved: false, waker: None };
         Rc::new(Self {
-            codec: terms.codec,
-            compresses: terms.deflate.is_some(),
+            class,
             heard: Cell::new(true),
             watched: Cell::new(false),
             parting: Cell::new(false),
@@ -132,28 +138,37 @@ impl Link {
         })
     }
 
-    /// Door A: an upgraded socket.
-    pub(crate) fn socket(socket: Socket, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
-        Self::new(terms, outboxes, Exit::socket(socket))
-    }
-
-    /// Door B: the body of a response, to be read with [`poll_body`](Self::poll_body).
-    pub(crate) fn body(terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
-        Self::new(terms, outboxes, Exit::body())
-    }
-
-    pub(crate) fn codec(&self) -> Codec {
-        self.codec
-    }
-
-    /// The form in which this peer takes messages.
-    pub(crate) fn class(&self) -> Class {
-        match (self.codec, self.compresses) {
+    fn websocket(terms: &Terms, outboxes: Rc<Outboxes>, exit: Exit) -> Rc<Self> {
+        let mut config = Config::server(terms.message_bytes_max);
+        if let Some(agreed) = terms.deflate {
+            config = config.with_deflate(agreed);
+        }
+        let class = match (terms.codec, terms.deflate.is_some()) {
             (Codec::Json, false) => Class::Json,
             (Codec::MsgPack, false) => Class::MsgPack,
             (Codec::Json, true) => Class::JsonDeflate,
             (Codec::MsgPack, true) => Class::MsgPackDeflate,
-        }
+        };
+        Self::new(class, Speech::WebSocket(Connection::new(config)), outboxes, exit)
+    }
+
+    /// Door A: an upgraded socket.
+    pub(crate) fn socket(socket: Socket, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::websocket(terms, outboxes, Exit::socket(socket))
+    }
+
+    /// Door B: the body of a response, to be read with [`poll_body`](Self::poll_body).
+    pub(crate) fn body(terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::websocket(terms, outboxes, Exit::body())
+    }
+
+    pub(crate) fn codec(&self) -> Codec {
+        self.class.codec()
+    }
+
+    /// The form in which this peer takes messages.
+    pub(crate) fn class(&self) -> Class {
+        self.class
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -205,7 +220,8 @@ impl Link {
 
     /// How many bytes the peer has not taken yet.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.state.borrow().exit.waiting_bytes()
+        // What is collected to an answer waits for nobody.
+        if self.class == Class::Poll { 0 } else { self.state.borrow().exit.waiting_bytes() }
     }
 
     /// Whether something has begun to wait for the peer. Once said, it is for the caller to ask for
@@ -224,34 +240,62 @@ impl Link {
         if moved { Flow::Moving } else { Flow::Stalled }
     }
 
-    /// Appends one frame of this connection's kind to `out`; `encode` writes its payload.
-    pub(crate) fn frame(codec: Codec, out: &mut Vec<u8>, encode: impl FnOnce(&mut Vec<u8>)) {
+    /// Appends a reply as this peer takes it.
+    pub(crate) fn reply(&self, reply: &Reply, out: &mut Vec<u8>) {
+        match &mut self.state.borrow_mut().speech {
+            Speech::WebSocket(_) => self.frame(out, |codec, payload| codec.encode_reply(reply, payload)),
+            Speech::Events(stream) => out.append(&mut stream.reply(reply)),
+        }
+    }
+
+    /// Appends a push as this peer takes it.
+    pub(crate) fn push(&self, push: &Push, out: &mut Vec<u8>) {
+        match &self.state.borrow().speech {
+            Speech::WebSocket(_) => self.frame(out, |codec, payload| codec.encode_push(push, payload)),
+            Speech::Events(stream) => out.append(&mut stream.push(push)),
+        }
+    }
+
+    /// Appends one frame; `encode` writes its payload.
+    fn frame(&self, out: &mut Vec<u8>, encode: impl FnOnce(Codec, &mut Vec<u8>)) {
+        let codec = self.codec();
         let opcode = if codec.is_text() { Opcode::Text } else { Opcode::Binary };
         let mut payload = Vec::with_capacity(128);
-        encode(&mut payload);
+        encode(codec, &mut payload);
         out.extend_from_slice(&FrameHeader::new(opcode, payload.len()).encode());
         out.append(&mut payload);
     }
 
     /// Sends frames of our own making (replies, control frames, the head of the response) if the connection is open.
     pub(crate) fn send(&self, bytes: &[u8]) {
+        if self.class == Class::Poll {
+            return self.collect([bytes].into_iter());
+        }
         self.while_open(|state| state.exit.send(bytes, &self.outboxes));
     }
 
     /// Sends messages on behalf of the fan-out: writes what the kernel takes and keeps the rest.
     pub(crate) fn write(&self, parts: &[Part<'_>]) {
         self.says(parts.iter().map(Part::messages).sum());
-        self.while_open(|state| state.exit.send_parts(parts, &self.outboxes));
+        match self.class {
+            Class::EventsOfMany => self.write_events(parts),
+            Class::Poll => self.collect(parts.iter().flat_map(Part::each)),
+            _ => self.while_open(|state| state.exit.send_parts(parts, &self.outboxes)),
+        }
     }
 
     /// Sends as many of these messages as the peer takes at once, and returns how many. Of the last one a rest may
     /// wait; if not all were taken, [`takes_more`](Self::takes_more) tells when there is room.
     pub(crate) fn offer(&self, messages: &Joined) -> usize {
         let mut taken = messages.messages();
-        self.while_open(|state| {
-            taken = state.exit.offer(messages, &self.outboxes)?;
-            Ok(())
-        });
+        match self.class {
+            Class::EventsOfMany => taken = self.offer_events(messages),
+            Class::Poll => self.collect(Part::whole(messages).each()),
+            _ => self.while_open(|state| {
+                taken = state.exit.offer(messages, &self.outboxes)?;
+                Ok(())
+            }),
+        }
         self.says(taken);
         if taken < messages.messages() {
             self.await_room();
@@ -342,20 +386,44 @@ impl Link {
     }
 
     fn say_goodbye(&self, state: &mut State, code: CloseCode, reason: &str, after: Option<Duration>) {
+        let goodbye = Goodbye { code, reason: reason.to_owned(), after };
+        let push = Push::Goodbye(goodbye.clone());
         let mut out = Vec::new();
-        let goodbye = Push::Goodbye(Goodbye { code, reason: reason.to_owned(), after });
-        Self::frame(self.codec, &mut out, |payload| self.codec.encode_push(&goodbye, payload));
-        state.websocket.close(code.as_u16(), reason, &mut out);
+        let phase = match &mut state.speech {
+            Speech::WebSocket(websocket) => {
+                self.frame(&mut out, |codec, payload| codec.encode_push(&push, payload));
+                websocket.close(code.as_u16(), reason, &mut out);
+                Phase::Closing
+            }
+            Speech::Events(stream) => {
+                out = stream.push(&push);
+                out = if self.class == Class::Poll { stream.collect(&out).unwrap_or_default() } else { out };
+                stream.close(&goodbye);
+                Phase::Leaving
+            }
+        };
         state.ending.get_or_insert(Ending { code: code.as_u16(), by: Side::Server });
         self.says(1);
-        self.say_last(state, &out, Phase::Closing);
+        self.say_last(state, &out, phase);
     }
 
-    /// Asks the peer for a sign of life.
-    pub(crate) fn ping(&self) {
+    /// Asks the peer for a sign of life, or shows it that the server is alive. Whether it is to answer.
+    pub(crate) fn ping(&self) -> bool {
         let mut out = Vec::new();
-        self.state.borrow_mut().websocket.send(Opcode::Ping, b"", &mut out);
-        self.send(&out);
+        let answers = match &mut self.state.borrow_mut().speech {
+            Speech::WebSocket(websocket) => {
+                websocket.send(Opcode::Ping, b"", &mut out);
+                true
+            }
+            Speech::Events(stream) => {
+                out.extend_from_slice(if stream.is_stream() { COMMENT } else { b"" });
+                false
+            }
+        };
+        if !out.is_empty() {
+            self.send(&out);
+        }
+        answers
     }
 
     /// Ends the connection now, whatever the peer has not taken.
@@ -417,7 +485,8 @@ impl Link {
             if matches!(state.phase, Phase::Leaving | Phase::Lingering | Phase::Ended) {
                 return;
             }
-            let received = state.websocket.receive_with(input, &mut out, inflaters);
+            let Speech::WebSocket(websocket) = &mut state.speech else { return };
+            let received = websocket.receive_with(input, &mut out, inflaters);
             let consumed = received.consumed;
             match received.event {
                 Some(Event::Message { kind, bytes }) if kind == self.kind() => {
@@ -427,8 +496,8 @@ impl Link {
                     command(&bytes, &mut out);
                 }
                 Some(Event::Message { .. }) => {
-                    let name = if self.codec.is_text() { "text" } else { "binary" };
-                    let reason = format!("{} goes in {name} frames", self.codec.subprotocol());
+                    let name = if self.codec().is_text() { "text" } else { "binary" };
+                    let reason = format!("{} goes in {name} frames", self.codec().subprotocol());
                     let _ = state.exit.send_last(&std::mem::take(&mut out), &self.outboxes);
                     self.say_goodbye(&mut state, CloseCode::UnsupportedData, &reason, None);
                 }
@@ -464,7 +533,7 @@ impl Link {
     }
 
     fn kind(&self) -> MessageKind {
-        if self.codec.is_text() { MessageKind::Text } else { MessageKind::Binary }
+        if self.codec().is_text() { MessageKind::Text } else { MessageKind::Binary }
     }
 
     /// Door B: the next bytes of the response's body, `None` at its end.
@@ -505,6 +574,9 @@ impl State {
 
     /// The connection is over: the socket closes now.
     fn end(&mut self) {
+        if let Speech::Events(stream) = &mut self.speech {
+            stream.end();
+        }
         self.exit.close();
         self.phase = Phase::Ended;
         self.wake_session();

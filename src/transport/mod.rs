@@ -6,6 +6,7 @@ mod cors;
 mod credential;
 pub(crate) mod encoder;
 mod entrance;
+pub(crate) mod event_stream;
 mod exit;
 pub(crate) mod handshake;
 pub(crate) mod http;

@@ -19,7 +19,7 @@ use super::origin::{self, Site};
 use super::problem::Problem;
 use super::proxies;
 use super::source::Source;
-use crate::actors::session::Session;
+use crate::actors::session::{Session, Visitor};
 use crate::embed::Hub;
 
 /// Answers a handshake and starts the session behind it.
@@ -47,7 +47,8 @@ pub(crate) async fn websocket(
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(&settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
-    Session::begin(worker, Rc::clone(&link), Source::payload(payload), ticket, address, identity);
+    let visitor = Visitor { ticket: Some(ticket), address, identity };
+    Session::begin(worker, Rc::clone(&link), Source::payload(payload), visitor, Default::default());
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));
@@ -60,8 +61,8 @@ pub(crate) async fn websocket(
     Ok(response.body(LinkBody(link)))
 }
 
-/// What the link sends, as the body of a response.
-struct LinkBody(Rc<Link>);
+/// What the link sends, as the body of a response. Who lets go of it has hung up.
+pub(crate) struct LinkBody(pub(crate) Rc<Link>);
 
 impl MessageBody for LinkBody {
     type Error = std::convert::Infallible;

@@ -2,7 +2,6 @@
 //! actix-web `App`.
 
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,7 +17,6 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::admission::Ticket;
 use super::arrival::{Arrival, Stream};
 use super::credential;
 use super::entrance::Entrance;
@@ -33,9 +31,8 @@ use super::socket::Socket;
 use super::source::Source;
 use super::tls::Tls;
 use super::turnstile::Turnstile;
-use crate::actors::session::Session;
+use crate::actors::session::{Session, Visitor};
 use crate::embed::Hub;
-use crate::hub::identity::Identity;
 
 /// Where WebSockets are at home.
 const WEBSOCKET_PATH: &str = "/ws";
@@ -135,13 +132,15 @@ fn http_service<Accepted: Into<Socket> + 'static>(
         let hub = hub.clone();
         async move {
             let mut parts = framed.into_parts();
-            parts.io.arrival.end_handshake();
+            let Stream { socket, arrival, .. } = parts.io;
+            arrival.end_handshake();
+            let Some(mut socket) = socket else { return Ok(()) };
             // Answers to requests that came just before this one.
-            if parts.io.socket.write_all_buf(&mut parts.write_buf).await.is_ok() {
+            if socket.write_all_buf(&mut parts.write_buf).await.is_ok() {
                 if for_operators {
-                    refuse(parts.io, &Problem::not_found("there are no WebSockets at this address")).await;
+                    refuse(socket, &Problem::not_found("there are no WebSockets at this address")).await;
                 } else {
-                    upgrade(&hub, &request, parts.io, &parts.read_buf).await;
+                    upgrade(&hub, &request, (socket, &arrival), &parts.read_buf).await;
                 }
             }
             Ok::<_, Error>(())
@@ -175,23 +174,16 @@ fn http_service<Accepted: Into<Socket> + 'static>(
 }
 
 /// Answers a handshake on a socket that is ours now, and starts its session.
-async fn upgrade(hub: &Hub, request: &Request, stream: Stream, early: &[u8]) {
-    match accept(hub, request, &stream.arrival).await {
-        Ok((accepted, visitor)) => begin(hub, &accepted, visitor, stream.socket, early),
-        Err(problem) => refuse(stream, &problem).await,
+async fn upgrade(hub: &Hub, request: &Request, (socket, arrival): (Socket, &Arrival), early: &[u8]) {
+    match accept(hub, request, arrival).await {
+        Ok((accepted, visitor)) => begin(hub, &accepted, visitor, socket, early),
+        Err(problem) => refuse(socket, &problem).await,
     }
 }
 
-async fn refuse(mut stream: Stream, problem: &Problem) {
-    let _ = stream.socket.write_all(&problem.to_response_bytes()).await;
-    let _ = stream.socket.shutdown().await;
-}
-
-/// Whose connection it is, as far as the handshake shows.
-struct Visitor {
-    ticket: Ticket,
-    address: Option<IpAddr>,
-    identity: Option<Arc<Identity>>,
+async fn refuse(mut socket: Socket, problem: &Problem) {
+    let _ = socket.write_all(&problem.to_response_bytes()).await;
+    let _ = socket.shutdown().await;
 }
 
 async fn accept(hub: &Hub, request: &Request, arrival: &Arrival) -> Result<(Accepted, Visitor), Problem> {
@@ -215,7 +207,7 @@ async fn accept(hub: &Hub, request: &Request, arrival: &Arrival) -> Result<(Acce
     if let Some(client) = client {
         admission.attribute(&mut ticket, client).map_err(|refusal| admission.problem(refusal))?;
     }
-    Ok((accepted, Visitor { ticket, address: client.or(peer), identity }))
+    Ok((accepted, Visitor { ticket: Some(ticket), address: client.or(peer), identity }))
 }
 
 fn begin(hub: &Hub, accepted: &Accepted, visitor: Visitor, socket: Socket, early: &[u8]) {
@@ -238,6 +230,5 @@ fn begin(hub: &Hub, accepted: &Accepted, visitor: Visitor, socket: Socket, early
     }
     head.push_str("\r\n");
     link.send(head.as_bytes());
-    let Visitor { ticket, address, identity } = visitor;
-    Session::begin(worker, link, Source::socket(early), ticket, address, identity);
+    Session::begin(worker, link, Source::socket(early), visitor, Default::default());
 }

@@ -18,6 +18,8 @@ pub(crate) struct Source(Option<Box<Other>>);
 enum Other {
     /// What came along with the handshake, to be read first, and then the link's own socket.
     Early(Box<[u8]>),
+    /// Nothing comes: what the link's own socket says is not heard, if it has one, but for its end.
+    Silence,
     /// The payload of the request that was upgraded.
     Payload(Payload),
 }
@@ -26,6 +28,11 @@ impl Source {
     /// The link's own socket, and before it what came along with the handshake.
     pub(crate) fn socket(early: &[u8]) -> Self {
         Self((!early.is_empty()).then(|| Box::new(Other::Early(early.into()))))
+    }
+
+    /// Nothing: what the link's own socket says is not heard, if it has one, but for its end.
+    pub(crate) fn silence() -> Self {
+        Self(Some(Box::new(Other::Silence)))
     }
 
     /// The payload of the request that was upgraded.
@@ -49,6 +56,7 @@ impl Source {
                 }
                 Poll::Ready(count)
             }
+            Some(Other::Silence) => link.poll_silence(cx, scratch),
             Some(Other::Early(bytes)) => {
                 let mut bytes = std::mem::take(bytes);
                 self.0 = None;

@@ -12,9 +12,9 @@ use super::json::{self, Lexer};
 use super::msgpack::Reader;
 use super::raw::{Raw, Value};
 use crate::command::{
-    Answer, Authenticate, BATCH_MAX, Command, CommandError, Credential, HISTORY_LIMIT, HISTORY_LIMIT_MAX,
-    History, HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX, ReplyTo, Request,
-    TOKEN_BYTES_MAX, Unsubscribe,
+    Answer, Authenticate, BATCH_MAX, Command, CommandError, Credential, EVENTS_COMMANDS_MAX, HISTORY_LIMIT,
+    HISTORY_LIMIT_MAX, History, HistoryRange, Operation, Publish, REQUEST_TIMEOUT, REQUEST_TIMEOUT_MAX,
+    ReplyTo, Request, TOKEN_BYTES_MAX, Unsubscribe,
 };
 use crate::message::{DEPTH_MAX, Position};
 
@@ -41,6 +41,31 @@ pub(crate) fn batch(codec: Codec, bytes: &[u8]) -> Result<Vec<Result<Publish, Co
     }
     let entry = |raw| Fields::of(raw).and_then(|fields| publish(&fields)).map_err(CommandError::from);
     Ok(whole.items().map(entry).collect())
+}
+
+/// The body of `POST /events`: what is wrong with one command is wrong with all.
+pub(crate) fn subscribes(codec: Codec, bytes: &[u8]) -> Result<Vec<Command>, CommandError> {
+    let whole = whole(codec, bytes)?;
+    match whole.value() {
+        Value::Array => {}
+        other => return Err(FieldError::NotCommands { got: other.kind() }.into()),
+    }
+    let got = whole.items().count();
+    if !(1..=EVENTS_COMMANDS_MAX).contains(&got) {
+        return Err(FieldError::CommandCount { got }.into());
+    }
+    let command = |raw| {
+        let fields = Fields::of(raw)?;
+        if let Some(op) = fields.optional(Key::Op, Fields::text)?.filter(|op| op != "subscribe") {
+            return Err(FieldError::not_subscribe(&op));
+        }
+        Ok(Command { id: fields.id()?, operation: subscribe(&fields).map(Operation::Subscribe)? })
+    };
+    let numbered = whole.items().enumerate().map(|(at, raw)| {
+        let inside = |reason| FieldError::InCommand { number: at + 1, reason: Box::new(reason) };
+        command(raw).map_err(inside).map_err(CommandError::from)
+    });
+    numbered.collect()
 }
 
 /// Checks bytes that are one value, the two levels of a batch around its payloads included.

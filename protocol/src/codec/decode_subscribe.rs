@@ -137,9 +137,13 @@ fn each(positions: Vec<(Topic, Position)>) -> Result<Replay, FieldError> {
 }
 
 fn slow(fields: &Fields<'_>, key: Key) -> Result<SlowPolicy, FieldError> {
-    let word = fields.text(key)?;
+    slow_policy(&fields.text(key)?)
+}
+
+/// The policy behind a word, from wherever it was read.
+pub(crate) fn slow_policy(word: &str) -> Result<SlowPolicy, FieldError> {
     let words = "\"disconnect\", \"drop\", \"latest\" or \"latest-per-key\"";
-    SlowPolicy::parse(&word).ok_or_else(|| FieldError::wrong_word(key.as_str(), words, &word))
+    SlowPolicy::parse(word).ok_or_else(|| FieldError::wrong_word(Key::Slow.as_str(), words, word))
 }
 
 fn interval(fields: &Fields<'_>, key: Key) -> Result<Duration, FieldError> {
@@ -148,6 +152,11 @@ fn interval(fields: &Fields<'_>, key: Key) -> Result<Duration, FieldError> {
         Value::Float(number) => (number, format!("{number:?}")),
         other => return Err(wrong(key, "a number", &other)),
     };
+    interval_of(rate, got)
+}
+
+/// The time between two messages at a rate, from wherever it was read; `got` is how it was written.
+pub(crate) fn interval_of(rate: f64, got: String) -> Result<Duration, FieldError> {
     match MAX_RATE_RANGE.contains(&rate) {
         true => Ok(Duration::from_secs_f64(1.0 / rate)),
         false => Err(FieldError::RateOutOfRange { got }),

@@ -12,18 +12,7 @@ use crate::reply::{HistoryPage, Member, MemberId, Presence, Published, Reply, Su
 use crate::topic::Topic;
 
 pub(crate) fn reply(codec: Codec, reply: &Reply, out: &mut Vec<u8>) {
-    let mut map = match reply {
-        Reply::Subscribed { id, .. } => MapWriter::of_op(codec, "subscribed", Some(id), out),
-        Reply::Unsubscribed { id, .. } => MapWriter::of_op(codec, "unsubscribed", Some(id), out),
-        Reply::Published { id, .. } => MapWriter::of_op(codec, "published", Some(id), out),
-        Reply::History { id, .. } => MapWriter::of_op(codec, "history", Some(id), out),
-        Reply::Presence { id, .. } => MapWriter::of_op(codec, "presence", Some(id), out),
-        Reply::Authenticated { id, .. } => MapWriter::of_op(codec, "authenticated", Some(id), out),
-        Reply::Answer { id, .. } => MapWriter::of_op(codec, "reply", Some(id), out),
-        Reply::Replied { id } => MapWriter::of_op(codec, "replied", Some(id), out),
-        Reply::Pong { id } => MapWriter::of_op(codec, "pong", id.as_ref(), out),
-        Reply::Error(error) => MapWriter::of_op(codec, "error", error.id.as_ref(), out),
-    };
+    let mut map = MapWriter::of_op(codec, reply.op(), reply.id(), out);
     match reply {
         Reply::Subscribed { topics: OneOrMany::One(one), .. } => write_subscribed(&mut map, one),
         Reply::Subscribed { topics: OneOrMany::Many(many), .. } => {
@@ -51,18 +40,10 @@ pub(crate) fn reply(codec: Codec, reply: &Reply, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn push(codec: Codec, push: &Push, out: &mut Vec<u8>) {
-    let op = match push {
-        Push::Message { topic, offset, epoch, payload, extras } => {
-            return message(codec, topic, (*offset, *epoch), payload, extras.as_deref(), out);
-        }
-        Push::Welcome(_) => "welcome",
-        Push::Gap(_) => "gap",
-        Push::Presence(_) | Push::PresenceChange(_) => "presence",
-        Push::Unsubscribed { .. } => "unsubscribed",
-        Push::Expiring { .. } => "expiring",
-        Push::Goodbye(_) => "goodbye",
-    };
-    let mut map = MapWriter::of_op(codec, op, None, out);
+    if let Push::Message { topic, offset, epoch, payload, extras } = push {
+        return message(codec, topic, (*offset, *epoch), payload, extras.as_deref(), out);
+    }
+    let mut map = MapWriter::of_op(codec, push.op(), None, out);
     match push {
         Push::Message { .. } => {}
         Push::Welcome(welcome) => write_welcome(&mut map, welcome),

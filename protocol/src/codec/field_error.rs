@@ -6,8 +6,8 @@ use thiserror::Error;
 use super::syntax::SyntaxError;
 use crate::code::ErrorCode;
 use crate::command::{
-    BATCH_MAX, CommandError, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX, PRESENCE_DATA_BYTES_MAX,
-    TOKEN_BYTES_MAX, TOPICS_PER_COMMAND_MAX,
+    BATCH_MAX, CommandError, EVENTS_COMMANDS_MAX, ID_BYTES_MAX, MAX_RATE_RANGE, NAME_BYTES_MAX,
+    PRESENCE_DATA_BYTES_MAX, TOKEN_BYTES_MAX, TOPICS_PER_COMMAND_MAX,
 };
 use crate::message::MetaError;
 use crate::position::PositionError;
@@ -27,6 +27,15 @@ pub(crate) enum FieldError {
     NotAnArray { got: &'static str },
     #[error("a batch holds at most {BATCH_MAX} entries, got {got}")]
     BatchTooLong { got: usize },
+    #[error("what to subscribe to is an array of subscribe commands, got {got}")]
+    NotCommands { got: &'static str },
+    #[error("what to subscribe to is an array of 1 to {EVENTS_COMMANDS_MAX} commands, got {got}")]
+    CommandCount { got: usize },
+    #[error("field \"op\" must be \"subscribe\" here, got {quoted}")]
+    NotSubscribe { quoted: String },
+    /// An error in one of several commands, counted from 1.
+    #[error("in command {number}: {reason}")]
+    InCommand { number: usize, reason: Box<FieldError> },
     /// An error in a map under this key.
     #[error("in \"{key}\": {reason}")]
     Inside { key: &'static str, reason: Box<FieldError> },
@@ -119,6 +128,10 @@ impl FieldError {
         Self::UnknownOp { quoted: quote(op) }
     }
 
+    pub(crate) fn not_subscribe(op: &str) -> Self {
+        Self::NotSubscribe { quoted: quote(op) }
+    }
+
     pub(crate) fn inside(key: &'static str) -> impl FnOnce(Self) -> Self {
         move |reason| Self::Inside { key, reason: Box::new(reason) }
     }
@@ -165,7 +178,7 @@ impl FieldError {
             Self::Topic { .. } => ErrorCode::InvalidTopic,
             Self::UnknownOp { .. } => ErrorCode::UnknownOp,
             Self::DataTooLarge { .. } | Self::Meta(MetaError::TooLong { .. }) => ErrorCode::TooLarge,
-            Self::Inside { reason, .. } => reason.code(),
+            Self::Inside { reason, .. } | Self::InCommand { reason, .. } => reason.code(),
             _ => ErrorCode::BadRequest,
         }
     }

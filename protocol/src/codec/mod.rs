@@ -146,6 +146,14 @@ impl Codec {
         decode_command::batch(self, bytes)
     }
 
+    /// Reads the body of `POST /events`: an array of 1 to 128 `subscribe` commands, whose `op` may be left out.
+    ///
+    /// # Errors
+    /// If the whole is no such array, or any of the commands is none: which one, counted from 1.
+    pub fn decode_subscribes(self, bytes: &[u8]) -> Result<Vec<Command>, CommandError> {
+        decode_command::subscribes(self, bytes)
+    }
+
     /// Appends the answer to a batch, its entries in the order of the batch.
     pub fn encode_batch(self, entries: &[Result<Published, CommandError>], out: &mut Vec<u8>) {
         encode_server::batch(self, entries, out);

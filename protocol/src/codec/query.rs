@@ -6,10 +6,17 @@ use std::time::Duration;
 
 use super::decode_command::{HISTORY_LIMIT_RANGE, history_range};
 use super::decode_publish::TTL_MS_RANGE;
+use super::decode_subscribe::{interval_of, slow_policy};
 use super::field_error::FieldError;
 use super::fields::{self, Key};
-use crate::command::{CommandError, HISTORY_LIMIT, HISTORY_WAIT_MAX, HistoryRange, PublishOptions};
+use crate::code::ErrorCode;
+use crate::command::{
+    CommandError, EVENTS_WAIT, HISTORY_LIMIT, HISTORY_WAIT_MAX, HistoryRange, OneOrMany, PublishOptions,
+    REPLAY_LAST_MAX, REPLAY_SECONDS_MAX, Replay, Subscribe, SubscribeOptions, TOPICS_PER_COMMAND_MAX,
+};
+use crate::event_id::{EventId, EventIdError};
 use crate::position::Position;
+use crate::topic::Filter;
 
 /// The parameters of a query by name. Those nobody asks for are ignored.
 ///
@@ -64,13 +71,123 @@ impl<'a> Query<'a> {
         let range = history_range(self.position(Key::After.as_str())?, self.position(Key::Before.as_str())?)?;
         let limit =
             self.integer(Key::Limit.as_str(), |key, got| fields::within(key, got, HISTORY_LIMIT_RANGE))?;
-        let wait =
-            self.integer("wait", |key, got| fields::within(key, got, 0..=HISTORY_WAIT_MAX.as_secs()))?;
+        let wait = self.wait()?;
         if wait.is_some() && !matches!(range, HistoryRange::After(_)) {
             return Err(FieldError::Alone { key: "wait", other: Key::After.as_str() }.into());
         }
-        let wait = Duration::from_secs(wait.unwrap_or_default());
-        Ok(HistoryQuery { range, limit: limit.unwrap_or(HISTORY_LIMIT), wait })
+        Ok(HistoryQuery { range, limit: limit.unwrap_or(HISTORY_LIMIT), wait: wait.unwrap_or_default() })
+    }
+
+    /// What `GET /events` subscribes to: each `topic`, and for all of them `last` or `seconds`, `slow`, `max_rate`, `echo`
+    /// and `group` of the command `subscribe`. Its `after` is an [id](Self::event_id).
+    ///
+    /// # Errors
+    /// The answer to send: which parameter, its limit and its value.
+    pub fn subscribe(&self) -> Result<Subscribe, CommandError> {
+        Ok(self.subscribed()?)
+    }
+
+    fn subscribed(&self) -> Result<Subscribe, FieldError> {
+        let topic = Key::Topic.as_str();
+        let mut filters = Vec::new();
+        for (_, text) in self.0.iter().filter(|(name, _)| name == topic) {
+            let filter = Filter::parse(text).map_err(|reason| FieldError::topic(text, reason))?;
+            if filters.len() >= TOPICS_PER_COMMAND_MAX {
+                return Err(FieldError::TooMany {
+                    key: topic,
+                    max: TOPICS_PER_COMMAND_MAX,
+                    got: filters.len() + 1,
+                });
+            }
+            if !filters.contains(&filter) {
+                filters.push(filter);
+            }
+        }
+        let filters = match (filters.pop(), filters.is_empty()) {
+            (None, _) => return Err(FieldError::Missing { key: topic }),
+            (Some(one), true) => OneOrMany::One(one),
+            (Some(last), false) => {
+                filters.push(last);
+                OneOrMany::Many(filters)
+            }
+        };
+        let options = SubscribeOptions {
+            echo: self.boolean(Key::Echo.as_str())?.unwrap_or(true),
+            replay: self.replay()?,
+            slow: self.get(Key::Slow.as_str())?.map(slow_policy).transpose()?,
+            interval: self.interval()?,
+            presence: None,
+            group: self.name(Key::Group.as_str())?,
+        };
+        let said = |key: &Key| self.0.iter().any(|(name, _)| name == key.as_str());
+        let not_in_a_group = [Key::Last, Key::Seconds, Key::After, Key::Slow, Key::MaxRate];
+        match not_in_a_group.into_iter().find(said) {
+            Some(key) if options.group.is_some() => {
+                Err(FieldError::Exclusive { key: Key::Group.as_str(), other: key.as_str() })
+            }
+            _ => Ok(Subscribe { filters, options }),
+        }
+    }
+
+    fn replay(&self) -> Result<Option<Replay>, FieldError> {
+        let (last, seconds) = (Key::Last.as_str(), Key::Seconds.as_str());
+        let messages = self.integer(last, |key, got| fields::within(key, got, 0..=REPLAY_LAST_MAX))?;
+        let age = self.integer(seconds, |key, got| fields::within(key, got, 1..=REPLAY_SECONDS_MAX))?;
+        let after = Key::After.as_str();
+        match (messages, age) {
+            (Some(_), _) if self.get(after)?.is_some() => {
+                Err(FieldError::Exclusive { key: last, other: after })
+            }
+            (_, Some(_)) if self.get(after)?.is_some() => {
+                Err(FieldError::Exclusive { key: seconds, other: after })
+            }
+            (Some(_), Some(_)) => Err(FieldError::Exclusive { key: last, other: seconds }),
+            (Some(messages), None) => Ok(Some(Replay::Last(messages))),
+            (None, age) => Ok(age.map(Replay::Seconds)),
+        }
+    }
+
+    /// Behind what `GET` or `POST /events` is to go on: `after`, an id of such a stream.
+    ///
+    /// # Errors
+    /// The answer to send.
+    pub fn event_id(&self) -> Result<Option<EventId>, CommandError> {
+        let after = self.get(Key::After.as_str())?;
+        let id = after.map(str::parse).transpose();
+        id.map_err(|error: EventIdError| CommandError::new(ErrorCode::BadRequest, error.to_string()))
+    }
+
+    /// How a long poll is answered: how long it waits, 0 to 60 seconds, and with how many messages at most.
+    ///
+    /// # Errors
+    /// The answer to send: which parameter, its limit and its value.
+    pub fn long_poll(&self) -> Result<(Duration, u64), CommandError> {
+        let wait = self.wait()?.unwrap_or(EVENTS_WAIT);
+        let limit =
+            self.integer(Key::Limit.as_str(), |key, got| fields::within(key, got, HISTORY_LIMIT_RANGE))?;
+        Ok((wait, limit.unwrap_or(HISTORY_LIMIT)))
+    }
+
+    fn wait(&self) -> Result<Option<Duration>, FieldError> {
+        let wait =
+            self.integer("wait", |key, got| fields::within(key, got, 0..=HISTORY_WAIT_MAX.as_secs()))?;
+        Ok(wait.map(Duration::from_secs))
+    }
+
+    fn interval(&self) -> Result<Option<Duration>, FieldError> {
+        let key = Key::MaxRate;
+        let Some(text) = self.get(key.as_str())? else { return Ok(None) };
+        let rate = text.parse::<f64>().map_err(|_| FieldError::wrong_word(key.as_str(), "a number", text))?;
+        interval_of(rate, text.to_owned()).map(Some)
+    }
+
+    fn boolean(&self, key: &'static str) -> Result<Option<bool>, FieldError> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(FieldError::wrong_word(key, "true or false", other)),
+        }
     }
 
     fn name(&self, key: &'static str) -> Result<Option<Box<str>>, FieldError> {

@@ -67,6 +67,8 @@ pub(crate) trait Outlet {
     fn waiting_bytes(&self) -> usize;
     /// This subscriber is told that messages do not come.
     fn misses(&self) {}
+    /// Nothing of the past is still to come for this subscriber.
+    fn has_caught_up(&self) {}
     /// This subscriber does not read fast enough and is to be given up.
     fn give_up(&self, reason: &str);
 }
@@ -200,6 +202,12 @@ impl<L: Outlet> FanOut<L> {
     pub(crate) fn owes(&self, key: SubscriberKey) -> bool {
         let backlog = self.subscribers.get(key).and_then(|subscriber| subscriber.backlog.as_ref());
         backlog.is_some_and(|backlog| backlog.owes())
+    }
+
+    /// Whether something of the past is still to come for a subscriber.
+    pub(crate) fn is_catching_up(&self, key: SubscriberKey) -> bool {
+        let backlog = self.subscribers.get(key).and_then(|subscriber| subscriber.backlog.as_ref());
+        backlog.is_some_and(|backlog| !backlog.replays.is_empty())
     }
 
     /// What the registry is to be told.

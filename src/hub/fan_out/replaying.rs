@@ -126,6 +126,7 @@ impl<L: Outlet> FanOut<L> {
             backlog.replays.retain(|replay| replay.since != catch_up.since);
             if backlog.replays.is_empty() {
                 backlog.marks.clear();
+                self.subscribers[key].outlet.has_caught_up();
             } else {
                 self.resumable.push(key);
             }

@@ -199,7 +199,7 @@ impl Simulation {
     fn connect(&mut self) {
         let worker = self.live_worker();
         let bytes = if self.dice.one_in(4) { 300 } else { 1 << 20 };
-        let class = Class::ALL_ENCODED[self.dice.below(4)];
+        let class = Class::ALL_ENCODED[self.dice.below(Class::ENCODED)];
         let link = Link::new(class, OutboxLimits { bytes, messages: 1000 }, 20 + self.dice.below(200));
         let subscriber = self.workers[worker].fan_out.join(Rc::clone(&link));
         let seat = SessionRef { worker: WorkerId(worker as u32), subscriber };
@@ -623,6 +623,8 @@ fn line(class: Class, topic: &Topic, position: Position) -> String {
     let form = match class {
         Class::JsonDeflate if position.offset % 2 == 1 => Class::Json,
         Class::MsgPackDeflate if position.offset % 2 == 1 => Class::MsgPack,
+        // What differs is what is made of all of them together.
+        Class::Poll => Class::EventsOfMany,
         class => class,
     };
     format!("{form:?} {topic} {} {}", position.epoch, position.offset)

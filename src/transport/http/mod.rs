@@ -3,6 +3,7 @@
 
 mod caller;
 mod drain;
+mod events;
 mod explain;
 mod history;
 mod openapi;
@@ -58,6 +59,14 @@ pub(crate) fn configure(hub: &Hub, app: &mut web::ServiceConfig) {
                     .to(move |request, body| publishing::publish_batch(batches.clone(), request, body)),
             )
             .default_service(web::to(|| only("POST")))
+            .wrap(from_elsewhere(hub)),
+    );
+    let (streams, chosen) = (hub.clone(), hub.clone());
+    app.service(
+        web::resource("/events")
+            .route(web::get().to(move |request: HttpRequest| events::stream(streams.clone(), request)))
+            .route(web::post().to(move |request, body| events::stream_of(chosen.clone(), request, body)))
+            .default_service(web::to(|| only("GET, POST")))
             .wrap(from_elsewhere(hub)),
     );
     administration(hub, app);

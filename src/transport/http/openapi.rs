@@ -14,7 +14,7 @@ use utoipa::openapi::{Content, PathItem, Ref, RefOr, Schema};
 use utoipa::{Modify, OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::{drain, explain, history, operations, presence, publishing, sessions, topics};
+use super::{drain, events, explain, history, operations, presence, publishing, sessions, topics};
 use crate::transport::problem::ProblemDocument;
 
 #[derive(OpenApi)]
@@ -33,6 +33,8 @@ use crate::transport::problem::ProblemDocument;
         publishing::publish_batch,
         history::messages,
         presence::presence,
+        events::stream,
+        events::stream_of,
         topics::list,
         topics::purge,
         sessions::list,
@@ -169,6 +171,64 @@ pub(super) async fn document() -> HttpResponse {
 // `Topic` has the last word: it counts bytes.
 #[schema(as = Topic, pattern = r"^[^\s\x00-\x1f\x7f-\x9f.*>]+(\.[^\s\x00-\x1f\x7f-\x9f.*>]+)*$")]
 pub(super) struct TopicName(String);
+
+/// A topic, or a pattern in which `*` stands for one token and `>` at the end for one or more.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "`Filter` reads it")]
+#[schema(as = Filter, pattern = r"^([^\s\x00-\x1f\x7f-\x9f.*>]+|\*)(\.([^\s\x00-\x1f\x7f-\x9f.*>]+|\*))*(\.>)?$|^>$")]
+pub(super) struct FilterText(String);
+
+/// What happens to a reader that does not keep up.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the codec reads it")]
+#[schema(as = SlowPolicy)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PolicyName {
+    Disconnect,
+    Drop,
+    LatestPerKey,
+    Latest,
+}
+
+/// One `subscribe` command: what to subscribe to, and how (SPEC.md §4, §13 to §16).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the codec reads it")]
+pub(super) struct EventCommand {
+    /// This or `topics`.
+    #[schema(required = false)]
+    topic: FilterText,
+    /// This or `topic`.
+    #[schema(required = false, min_items = 1, max_items = 1000)]
+    topics: Vec<FilterText>,
+    #[schema(required = false)]
+    echo: bool,
+    /// `{"last"}`, `{"seconds"}` or `{"after"}`.
+    #[schema(required = false, value_type = Object)]
+    replay: Value,
+    #[schema(required = false)]
+    slow: PolicyName,
+    #[schema(required = false, minimum = 0.1, maximum = 1000)]
+    max_rate: f64,
+    /// `true`, or what is to be seen; not in a long poll.
+    #[schema(required = false)]
+    presence: Value,
+    /// Not in a long poll.
+    #[schema(required = false, min_length = 1, max_length = 128)]
+    group: String,
+}
+
+/// A reply or push of `pubsub.json`; `op` says which.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "the codec writes it")]
+pub(super) struct EventMap {
+    op: String,
+}
+
+/// Server-Sent Events (WHATWG HTML §9.2).
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "what they are is not looked at")]
+#[schema(value_type = String)]
+pub(super) struct EventStreamText(String);
 
 /// `EPOCH:OFFSET`: which incarnation of a topic's log, and the place in it.
 #[derive(ToSchema)]

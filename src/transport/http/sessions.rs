@@ -34,7 +34,7 @@ struct Session {
     session: Uuid,
     /// `null` if it has not said who it is, or has no name.
     user: Option<Box<str>>,
-    /// `pubsub.json` or `pubsub.msgpack`.
+    /// `pubsub.json` or `pubsub.msgpack`; `events` or `poll` for a stream or a long poll over HTTP.
     protocol: &'static str,
     /// Where it comes from, if that is known.
     address: Option<String>,
@@ -74,7 +74,7 @@ impl From<SessionStatus> for Session {
         Self {
             session: status.session,
             user: status.user,
-            protocol: status.codec.subprotocol(),
+            protocol: status.protocol,
             address: status.address.map(|address| address.to_string()),
             age_ms: status.age.as_millis() as u64,
             subscriptions: status.subscriptions as u64,

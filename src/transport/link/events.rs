@@ -1,0 +1,163 @@
+//! What is different about the link of an event stream or a long poll: how it begins, what becomes of messages on the
+//! way out, and the socket that it gets once the head of the answer is out.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use topichub_protocol::command::{Command, CommandError};
+
+use super::super::admission::Ticket;
+use super::super::event_stream::EventStream;
+use super::super::exit::Exit;
+use super::super::socket::Socket;
+use super::{Ending, Link, Phase, Side, Speech, State};
+use crate::hub::joined::Joined;
+use crate::hub::outbox::{Outboxes, Part};
+use crate::metrics::figure::Figure;
+use topichub_protocol::code::CloseCode;
+
+impl Link {
+    /// An event stream for a session that gives these commands. What it says waits until it [inherits](Self::inherit) a
+    /// socket, or is read as the body of an answer.
+    pub(crate) fn events(commands: &[Command], outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::of(EventStream::new(commands), outboxes)
+    }
+
+    /// A long poll that is answered with so many messages at most.
+    pub(crate) fn poll(commands: &[Command], limit: u64, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::of(EventStream::answer(commands, limit), outboxes)
+    }
+
+    fn of(stream: EventStream, outboxes: Rc<Outboxes>) -> Rc<Self> {
+        Self::new(stream.class(), Speech::Events(Box::new(stream)), outboxes, Exit::body())
+    }
+
+    /// Whether anything comes of what was asked for: `Ready` once all commands are carried out, or one is refused.
+    pub(crate) fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<Result<(), CommandError>> {
+        match &mut self.state.borrow_mut().speech {
+            Speech::Events(stream) => stream.poll_begun(cx),
+            Speech::WebSocket(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// From here on all goes to this socket, and the place among the connections is this one's.
+    pub(crate) fn inherit(&self, socket: Socket, ticket: Option<Ticket>) {
+        let mut state = self.state.borrow_mut();
+        if state.phase == Phase::Ended {
+            return;
+        }
+        if let Speech::Events(stream) = &mut state.speech {
+            stream.ticket = ticket;
+        }
+        state.exit.become_socket(socket);
+        state.wake_session();
+    }
+
+    /// Waits for the end of a socket from which nothing is heard. `Ready(0)` is the end.
+    pub(crate) fn poll_silence(&self, cx: &mut Context<'_>, scratch: &mut [u8]) -> Poll<usize> {
+        let mut state = self.state.borrow_mut();
+        if state.exit.is_socket() { state.exit.poll_read(cx, scratch) } else { Poll::Pending }
+    }
+
+    /// Sends messages of a stream of several topics: each gets the id of the stream so far.
+    pub(super) fn write_events(&self, parts: &[Part<'_>]) {
+        self.while_open(|state| {
+            let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
+            let mut own = Joined::default();
+            let places = stream.readdress(parts.iter().flat_map(Part::each), |event| own.push(event));
+            stream.keep(places);
+            exit.send_parts(&[Part::whole(&own)], &self.outboxes)
+        });
+    }
+
+    /// Offers messages of a stream of several topics. Only what the peer takes counts for the ids that follow.
+    pub(super) fn offer_events(&self, messages: &Joined) -> usize {
+        let mut taken = messages.messages();
+        self.while_open(|state| {
+            let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
+            let mut own = Joined::default();
+            let mut places = stream.readdress(Part::whole(messages).each(), |event| own.push(event));
+            taken = exit.offer(&own, &self.outboxes)?;
+            if taken < messages.messages() {
+                places = stream.readdress(Part::whole(messages).each().take(taken), |_| {});
+            }
+            stream.keep(places);
+            Ok(())
+        });
+        taken
+    }
+
+    /// Collects events to an answer, as far as it holds them.
+    pub(super) fn collect<'a>(&self, events: impl Iterator<Item = &'a [u8]>) {
+        let mut state = self.state.borrow_mut();
+        if state.phase != Phase::Open {
+            return;
+        }
+        let State { exit, speech: Speech::Events(stream), .. } = &mut *state else { return };
+        for event in events {
+            if let Some(map) = stream.collect(event) {
+                exit.collect(&map, &self.outboxes);
+            }
+        }
+        if stream.is_full() {
+            stream.complete();
+        }
+        state.wake_session();
+    }
+
+    /// Nothing of the past is still to come.
+    pub(crate) fn has_caught_up(&self) {
+        let state = self.state.borrow();
+        if let Speech::Events(_) = state.speech {
+            state.wake_session();
+        }
+    }
+
+    /// Whether it is time to [`complete`](Self::complete) an answer if nothing of the past is still to come.
+    pub(crate) fn awaits_end_of_past(&self) -> bool {
+        matches!(&self.state.borrow().speech, Speech::Events(stream) if stream.has_answer())
+    }
+
+    /// The answer is what there is.
+    pub(crate) fn complete(&self) {
+        if let Speech::Events(stream) = &mut self.state.borrow_mut().speech {
+            stream.complete();
+        }
+    }
+
+    /// An answer need not wait any longer for something to come.
+    pub(crate) fn hurry(&self) {
+        let mut state = self.state.borrow_mut();
+        if let Speech::Events(stream) = &mut state.speech {
+            stream.hurry();
+        }
+        state.wake_session();
+    }
+
+    pub(crate) fn poll_complete(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.state.borrow_mut().speech {
+            Speech::Events(stream) => stream.poll_complete(cx),
+            Speech::WebSocket(_) => Poll::Ready(()),
+        }
+    }
+
+    /// The answer, with which the session ends, and behind what to ask next.
+    pub(crate) fn take_answer(&self) -> (Vec<u8>, Vec<u8>) {
+        let mut state = self.state.borrow_mut();
+        let (mut answer, mut place) = (Vec::new(), Vec::new());
+        while let Some(bytes) = state.exit.pop() {
+            answer.extend_from_slice(&bytes);
+        }
+        if answer.is_empty() {
+            answer.push(b'[');
+        }
+        answer.push(b']');
+        self.outboxes.tally.add(Figure::BYTES_OUT, answer.len() as u64);
+        if let Speech::Events(stream) = &state.speech {
+            stream.places().write(&mut place);
+        }
+        state.ending.get_or_insert(Ending { code: CloseCode::Normal.as_u16(), by: Side::Server });
+        state.end();
+        (answer, place)
+    }
+}
