@@ -18,6 +18,7 @@ use topichub_protocol::{
 use crate::backlog::Full;
 use crate::error::Error;
 use crate::hub::{Hub, unexpected};
+use crate::session::{ReaderId, Served};
 use crate::subscription::Subscription;
 
 /// What is awaited.
@@ -185,12 +186,7 @@ impl Subscribe {
     /// The most messages per second of each topic, the newest: 0.1 to 1,000.
     pub fn max_rate(self, rate: f64) -> Self {
         self.with(|options| {
-            if !MAX_RATE_RANGE.contains(&rate) {
-                let (min, max) = (MAX_RATE_RANGE.start(), MAX_RATE_RANGE.end());
-                let why = format!("a max_rate is {min} to {max} messages per second, got {rate}");
-                return Err(Error::Option(why.into()));
-            }
-            options.interval = Some(Duration::from_secs_f64(1.0 / rate));
+            options.interval = Some(interval(rate)?);
             Ok(())
         })
     }
@@ -262,6 +258,65 @@ impl IntoFuture for Subscribe {
             let mut subscription = self.start()?;
             subscription.ready().await?;
             Ok(subscription)
+        })
+    }
+}
+
+/// The time between two messages at a rate.
+fn interval(rate: f64) -> Result<Duration, Error> {
+    if !MAX_RATE_RANGE.contains(&rate) {
+        let (min, max) = (MAX_RATE_RANGE.start(), MAX_RATE_RANGE.end());
+        let why = format!("a max_rate is {min} to {max} messages per second, got {rate}");
+        return Err(Error::Option(why.into()));
+    }
+    Ok(Duration::from_secs_f64(1.0 / rate))
+}
+
+/// A change to be: see [`Subscription::change`]. What is not said is as if it had never been said.
+#[derive(Debug)]
+#[must_use = "nothing is changed before .await"]
+pub struct Change {
+    hub: Hub,
+    reader: ReaderId,
+    slow: Option<SlowPolicy>,
+    max_rate: Option<f64>,
+    echo: bool,
+}
+
+impl Change {
+    pub(crate) fn new(hub: Hub, reader: ReaderId) -> Self {
+        Self { hub, reader, slow: None, max_rate: None, echo: true }
+    }
+
+    /// As [`Subscribe::slow`].
+    pub fn slow(mut self, policy: SlowPolicy) -> Self {
+        self.slow = Some(policy);
+        self
+    }
+
+    /// As [`Subscribe::max_rate`].
+    pub fn max_rate(mut self, rate: f64) -> Self {
+        self.max_rate = Some(rate);
+        self
+    }
+
+    /// As [`Subscribe::echo`].
+    pub fn echo(mut self, echo: bool) -> Self {
+        self.echo = echo;
+        self
+    }
+}
+
+impl IntoFuture for Change {
+    type Output = Result<(), Error>;
+    type IntoFuture = Waiting<()>;
+
+    /// Changes it, and waits until the server has agreed; without a connection it is asked for so with the next one. If it
+    /// does not agree, all is as it was.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let interval = self.max_rate.map(interval).transpose()?;
+            self.hub.change(self.reader, Served { echo: self.echo, slow: self.slow, interval }).await
         })
     }
 }

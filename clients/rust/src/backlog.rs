@@ -85,9 +85,6 @@ impl Backlog {
             if self.zone == self.events.len() {
                 self.zone += 1;
             }
-            if let Event::Gap(Gap { topic: Filter::Topic(topic), .. }) = &event {
-                self.gaps.remove(topic); // ours must not reach across it
-            }
         }
         self.events.push_back(event);
         self.bound();
@@ -119,6 +116,9 @@ impl Backlog {
         let (topic, epoch, offset) = (topic.clone(), *epoch, *offset);
         self.messages -= 1;
         let stands = self.gaps.get(&topic).and_then(|place| usize::try_from(place - self.taken).ok());
+        let is_of_topic = |event: &Event| matches!(event, Event::Gap(Gap { topic: Filter::Topic(other), .. }) if *other == topic);
+        // Ours must not reach across one of the server's.
+        let stands = stands.filter(|place| !self.events.range(place + 1..at).any(is_of_topic));
         if let Some(Event::Gap(gap)) = stands.and_then(|place| self.events.get_mut(place))
             && gap.epoch == epoch
             && let Some((_, to)) = &mut gap.range

@@ -38,6 +38,14 @@ impl Backoff {
     }
 }
 
+/// The longest time that a server is believed when it says when to come back.
+const AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// What is believed of a time to wait that a server has named.
+pub(crate) fn believed(after: Duration) -> Duration {
+    after.min(AFTER_MAX)
+}
+
 /// What has become of the connections so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Attempts {
@@ -67,7 +75,7 @@ impl Attempts {
             self.later = self.later.saturating_add(1);
             spread
         };
-        after.saturating_add(spread.mul_f64(fraction.clamp(0.0, 1.0)))
+        believed(after).saturating_add(spread.mul_f64(fraction.clamp(0.0, 1.0)))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::backlog::Pushed;
 use crate::error::Error;
 use crate::hub::State;
 use crate::orders::{Order, Ticket};
-use crate::session::{Options, Output, ReaderId, Refusal, Session};
+use crate::session::{Options, Output, ReaderId, Refusal, Served, Session};
 use crate::subscription::Mailbox;
 use crate::transport::{Incoming, Settings, Transport, is_whole};
 
@@ -34,13 +34,14 @@ const JOBS: usize = 256;
 pub(crate) enum Job {
     Subscribe { reader: ReaderId, filter: Filter, options: SubscribeOptions, mailbox: Arc<Mailbox> },
     Unsubscribe(ReaderId),
+    Change(ReaderId, Served, Answering),
     Order(Operation, Answering),
     Close,
 }
 
 /// Where the outcome of a command goes; its place among those that may wait is free again when it has.
 pub(crate) struct Answering {
-    pub(crate) answer: oneshot::Sender<Result<Reply, Error>>,
+    pub(crate) answer: oneshot::Sender<Result<Option<Reply>, Error>>,
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 
@@ -230,13 +231,22 @@ impl Driver {
                 self.mailboxes.remove(&reader);
                 self.session.unsubscribe(reader);
             }
+            Job::Change(reader, served, answering) => {
+                let ticket = self.ticket(answering);
+                self.session.change(reader, served, ticket);
+            }
             Job::Order(operation, answering) => {
-                self.last_ticket += 1;
-                self.orders.insert(self.last_ticket, answering);
-                self.session.order(Order { ticket: self.last_ticket, operation });
+                let ticket = self.ticket(answering);
+                self.session.order(Order { ticket, operation });
             }
             Job::Close => self.session.close(),
         }
+    }
+
+    fn ticket(&mut self, answering: Answering) -> Ticket {
+        self.last_ticket += 1;
+        self.orders.insert(self.last_ticket, answering);
+        self.last_ticket
     }
 
     /// Does what the session has decided.

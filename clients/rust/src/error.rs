@@ -44,6 +44,9 @@ pub enum Error {
         /// Why.
         code: ErrorCode,
     },
+    /// The subscription has ended already.
+    #[error("the subscription has ended")]
+    Ended,
     /// There is a subscription of this Hub to the same name with other options.
     #[error("there is a subscription to {0} with other options")]
     AlreadySubscribed(Filter),
@@ -168,6 +171,7 @@ impl Error {
             Self::NoRuntime => "no_runtime",
             Self::Refused(error) | Self::Unauthorized(error) => error.code.as_str(),
             Self::Unsubscribed { code, .. } => code.as_str(),
+            Self::Ended => "not_subscribed",
             Self::AlreadySubscribed(_) => "already_subscribed",
             Self::Overflow { .. } => "buffer_overflow",
             Self::TooLong { .. } => "too_large",
@@ -212,7 +216,9 @@ impl Error {
     pub fn advice(&self) -> Advice {
         Some(match self {
             Self::NoRuntime => "call it within #[tokio::main] or Runtime::block_on",
-            Self::AlreadySubscribed(_) => "share that subscription, end it first, or use a second Hub",
+            Self::AlreadySubscribed(_) => {
+                "share that subscription or change it, end it first, or use a second Hub"
+            }
             Self::Overflow { .. } => "read faster, raise `buffer`, or choose another policy by `full`",
             Self::TooLong { .. } => "send less at once, or raise message_bytes_max of the server",
             Self::NotConnected => "wait for `opened()`, or set `offline` to queue",

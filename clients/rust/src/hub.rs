@@ -14,6 +14,7 @@ use crate::backlog::{Backlog, Full};
 use crate::driver::{Answering, Job};
 use crate::error::Error;
 use crate::event::Message;
+use crate::session::{ReaderId, Served};
 use crate::subscription::{Mailbox, Subscription};
 
 /// Whether there is a connection.
@@ -184,9 +185,23 @@ impl Hub {
         self.give(operation, permit)
     }
 
+    /// Changes how a subscription is served.
+    pub(crate) async fn change(&self, reader: ReaderId, served: Served) -> Result<(), Error> {
+        let permit = Arc::clone(&self.0.window).acquire_owned().await.map_err(|_| Error::Closed)?;
+        self.send(permit, |answering| Job::Change(reader, served, answering))?.outcome().await.map(|_| ())
+    }
+
     fn give(&self, operation: Operation, permit: OwnedSemaphorePermit) -> Result<Ordered, Error> {
+        self.send(permit, |answering| Job::Order(operation, answering))
+    }
+
+    fn send(
+        &self,
+        permit: OwnedSemaphorePermit,
+        job: impl FnOnce(Answering) -> Job,
+    ) -> Result<Ordered, Error> {
         let (answer, answered) = oneshot::channel();
-        if self.0.jobs.send(Job::Order(operation, Answering { answer, _permit: permit })).is_err() {
+        if self.0.jobs.send(job(Answering { answer, _permit: permit })).is_err() {
             return Err(self.why_closed());
         }
         Ok(Ordered { hub: self.clone(), answered })
@@ -209,11 +224,15 @@ impl Hub {
 #[derive(Debug)]
 pub(crate) struct Ordered {
     hub: Hub,
-    answered: oneshot::Receiver<Result<Reply, Error>>,
+    answered: oneshot::Receiver<Result<Option<Reply>, Error>>,
 }
 
 impl Ordered {
     pub(crate) async fn reply(self) -> Result<Reply, Error> {
+        self.outcome().await?.ok_or_else(|| Error::Unreadable("no reply to a command".into()))
+    }
+
+    async fn outcome(self) -> Result<Option<Reply>, Error> {
         let Self { hub, answered } = self;
         answered.await.unwrap_or_else(|_| Err(hub.why_closed()))
     }

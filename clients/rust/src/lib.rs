@@ -24,7 +24,7 @@ mod tls;
 mod transport;
 
 pub use address::{AddressError, ServerUrl};
-pub use ask::{History, IntoPayload, Name, Publish, Request, Subscribe};
+pub use ask::{Change, History, IntoPayload, Name, Publish, Request, Subscribe};
 pub use backlog::Full;
 pub use backoff::Backoff;
 pub use connect::{Connect, connect};

@@ -9,6 +9,7 @@ use futures_core::Stream;
 use tokio::sync::Notify;
 use topichub_protocol::Filter;
 
+use crate::ask::Change;
 use crate::backlog::{Backlog, Pushed};
 use crate::driver::Job;
 use crate::error::Error;
@@ -62,6 +63,11 @@ impl Subscription {
         poll_fn(|cx| self.events.mailbox.poll_ready(cx)).await
     }
 
+    /// Changes how the subscription is served, now and after every reconnect, without ending it.
+    pub fn change(&self) -> Change {
+        self.events.change()
+    }
+
     /// The same subscription with all that happens to it: gaps, presence, and the server's agreement, first and after each
     /// reconnect.
     pub fn events(self) -> Events {
@@ -73,6 +79,11 @@ impl Events {
     /// The name that was subscribed to.
     pub fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// Changes how the subscription is served, now and after every reconnect, without ending it.
+    pub fn change(&self) -> Change {
+        Change::new(self.hub.clone(), self.reader)
     }
 
     /// The next event, or why there are no more; `None` after that. May be dropped while it waits.

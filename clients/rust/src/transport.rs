@@ -184,7 +184,7 @@ fn refusal(url: &Arc<ServerUrl>, error: tungstenite::Error) -> Refusal {
     }
 }
 
-fn refusal_by_http(url: &Arc<ServerUrl>, response: &Response<Option<Vec<u8>>>) -> Refusal {
+pub(crate) fn refusal_by_http(url: &Arc<ServerUrl>, response: &Response<Option<Vec<u8>>>) -> Refusal {
     let url = Arc::clone(url);
     let status = response.status();
     let (why, code) = answer_of(response);

@@ -5,16 +5,34 @@ use std::time::Duration;
 
 use topichub_protocol::command::CommandError;
 use topichub_protocol::{
-    ErrorCode, Filter, OneOrMany, Operation, Position, Replay, Subscribe, SubscribeOptions, Topic, reply,
+    ErrorCode, Filter, OneOrMany, Operation, Position, Replay, SlowPolicy, Subscribe, SubscribeOptions,
+    Topic, reply,
 };
 
 use super::named::{Ask, Named, Past, Stage};
-use super::{Output, Session, Waiting};
+use super::{Output, ReaderId, Session, Waiting};
+use crate::backoff::believed;
 use crate::error::Error;
 use crate::event::{Event, Gap, GapReason, Subscribed};
+use crate::orders::Ticket;
 
 /// The most positions that are asked after, so that the command stays within what servers take.
 const AFTER_MAX: usize = 500;
+
+/// What of a subscription can be changed while it lasts.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) echo: bool,
+    pub(crate) slow: Option<SlowPolicy>,
+    pub(crate) interval: Option<Duration>,
+}
+
+impl Served {
+    fn put_into(self, options: SubscribeOptions) -> SubscribeOptions {
+        let Self { echo, slow, interval } = self;
+        SubscribeOptions { echo, slow, interval, ..options }
+    }
+}
 
 impl Session {
     /// Asks for all names, in the order in which they were made.
@@ -98,7 +116,8 @@ impl Session {
         };
         let mut events = vec![Event::Subscribed(subscribed)];
         if !named.is_group() {
-            if resumed && ask.replay.is_none() {
+            if ask.replay.is_none() {
+                // Too many topics for a replay: what was missed, or has been before, nobody tells.
                 let topic = named.filter.clone();
                 events.push(Event::Gap(Gap { topic, epoch: None, range: None, why: GapReason::Unknown }));
             }
@@ -157,6 +176,34 @@ impl Session {
         gap
     }
 
+    /// Changes how a name is served, for all its readers, now and after every reconnect.
+    pub(crate) fn change(&mut self, reader: ReaderId, served: Served, ticket: Ticket) {
+        let named = self.names.iter_mut().find(|named| named.readers.contains(&reader));
+        let Some(named) = named else {
+            return self.output.push_back(Output::Settle(ticket, Err(Error::Ended)));
+        };
+        let before = named.options.clone();
+        named.options = served.put_into(before.clone());
+        let (number, filter, is_asked) = (named.number, named.filter.clone(), named.is_asked());
+        let options = SubscribeOptions { replay: None, ..named.options.clone() };
+        if !is_asked {
+            // It is asked for anyway, by what holds then.
+            return self.output.push_back(Output::Settle(ticket, Ok(None)));
+        }
+        let subscribe = Subscribe { filters: OneOrMany::One(filter), options };
+        let waiting = Waiting::Change { number, before: Box::new(before), ticket };
+        if let Err(why) = self.send(Operation::Subscribe(subscribe), waiting) {
+            self.output.push_back(Output::Settle(ticket, Err(why)));
+        }
+    }
+
+    /// The server has not agreed to a change: all is as it was.
+    pub(super) fn not_changed(&mut self, number: u64, before: SubscribeOptions) {
+        if let Some(named) = self.named_mut(number) {
+            named.options = before;
+        }
+    }
+
     /// The server has not agreed.
     pub(super) fn not_subscribed(&mut self, number: u64, ask: &Ask, error: CommandError, now: Duration) {
         let Some(named) = self.named(number) else { return };
@@ -179,9 +226,8 @@ impl Session {
             if let Some(named) = self.named_mut(number) {
                 let spread = backoff.spread(named.refusals).mul_f64(fraction);
                 named.refusals = named.refusals.saturating_add(1);
-                named.stage = Stage::Retry {
-                    at: now.saturating_add(error.after.unwrap_or_default()).saturating_add(spread),
-                };
+                let wait = believed(error.after.unwrap_or_default()).saturating_add(spread);
+                named.stage = Stage::Retry { at: now.saturating_add(wait) };
             }
         } else {
             self.end_name(number, &Error::Refused(error.into()));

@@ -8,6 +8,7 @@ use topichub_protocol::{Credential, ErrorCode, Operation, Payload};
 
 use super::named::Stage;
 use super::{Output, Phase, Session, Waiting};
+use crate::backoff::believed;
 use crate::error::Error;
 
 /// Who we are.
@@ -177,8 +178,8 @@ impl Session {
             let fraction = (self.random)();
             let spread = self.options.backoff.spread(self.login.failures).mul_f64(fraction);
             self.login.failures = self.login.failures.saturating_add(1);
-            self.login.again =
-                Some(now.saturating_add(error.after.unwrap_or_default()).saturating_add(spread));
+            let wait = believed(error.after.unwrap_or_default()).saturating_add(spread);
+            self.login.again = Some(now.saturating_add(wait));
         } else if error.code == ErrorCode::Unauthorized && self.token_is_spent(true) {
             self.fetch();
         } else {

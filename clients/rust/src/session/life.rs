@@ -158,6 +158,9 @@ impl Session {
                 Waiting::Order(order) if order.is_repeatable() && !matches!(self.phase, Phase::Closed) => {
                     again.push(order);
                 }
+                Waiting::Change { ticket, .. } => {
+                    self.output.push_back(Output::Settle(ticket, Err(why.clone())));
+                }
                 Waiting::Order(order) => {
                     self.output.push_back(Output::Settle(order.ticket, Err(why.clone())))
                 }

@@ -7,6 +7,8 @@ mod life;
 mod named;
 mod positions;
 mod receiving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use topichub_protocol::{Codec, Filter, Operation, Reply, SubscribeOptions, Unsubscribe};
 use topichub_protocol::{OneOrMany, push::Goodbye};
 
+pub(crate) use self::asking::Served;
 use self::identity::Login;
 pub(crate) use self::identity::{Identity, Proof};
 pub(crate) use self::life::{End, Refusal};
@@ -58,7 +61,8 @@ pub(crate) enum Output {
     Deliver(ReaderId, Event),
     /// There is no more; `None` if the program itself has ended it.
     End(ReaderId, Option<Error>),
-    Settle(Ticket, Result<Reply, Error>),
+    /// `None`: it holds without a word of the server's.
+    Settle(Ticket, Result<Option<Reply>, Error>),
 }
 
 /// What has been asked of the server and not been answered.
@@ -68,6 +72,12 @@ enum Waiting {
     /// For the name of this number.
     Subscribe(u64, Ask),
     Unsubscribe,
+    /// How the name was served before.
+    Change {
+        number: u64,
+        before: Box<SubscribeOptions>,
+        ticket: Ticket,
+    },
     Order(Order),
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use topichub_protocol::{Filter, Position, Replay, SubscribeOptions, Topic};
+use topichub_protocol::{Epoch, Filter, Position, Replay, SubscribeOptions, Topic};
 
 use super::ReaderId;
 use crate::event::Event;
@@ -142,6 +142,11 @@ impl Named {
     /// Whether the first replay has begun and nothing of it has come.
     pub(super) fn has_nothing(&self) -> bool {
         self.past.as_ref().is_some_and(|past| past.left > 0 && past.left == past.announced)
+    }
+
+    /// The epoch of a topic whose replay is not over.
+    pub(super) fn epoch(&self, topic: &Topic) -> Option<Epoch> {
+        self.past.as_ref()?.ends.get(topic).map(|end| end.epoch)
     }
 
     /// A message has come; whether it is of the past.

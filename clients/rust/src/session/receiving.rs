@@ -46,12 +46,19 @@ impl Session {
             }
             (Waiting::Authenticate, Reply::Authenticated { .. }) => self.authenticated(now),
             (Waiting::Authenticate, Reply::Error(error)) => self.not_authenticated(error, now),
+            (Waiting::Change { number, before, ticket }, Reply::Error(error)) => {
+                self.not_changed(number, *before);
+                self.output.push_back(Output::Settle(ticket, Err(Error::Refused(error.into()))));
+            }
+            (Waiting::Change { ticket, .. }, reply) => {
+                self.output.push_back(Output::Settle(ticket, Ok(Some(reply))));
+            }
             (Waiting::Order(order), Reply::Error(error)) => {
                 let why = Error::Refused(error.into());
                 self.output.push_back(Output::Settle(order.ticket, Err(why)));
             }
             (Waiting::Order(order), reply) => {
-                self.output.push_back(Output::Settle(order.ticket, Ok(reply)));
+                self.output.push_back(Output::Settle(order.ticket, Ok(Some(reply))));
             }
             (Waiting::Authenticate | Waiting::Subscribe(..) | Waiting::Unsubscribe, _) => {}
         }
@@ -82,7 +89,10 @@ impl Session {
     ) {
         let Self { names, positions, output, .. } = self;
         let known = positions.get(topic);
-        let epoch = epoch.or(known.map(|known| known.epoch));
+        // Said with the first of an epoch only; else it is that of the position, or of the replay that has just begun.
+        let epoch = epoch
+            .or(known.map(|known| known.epoch))
+            .or_else(|| names.iter().filter(|named| named.takes(topic)).find_map(|named| named.epoch(topic)));
         let is_known = known.is_some_and(|known| Some(known.epoch) == epoch && offset <= known.offset);
         let position = epoch.map(|epoch| Position { epoch, offset });
         let mut message = Message { topic: topic.clone(), offset, epoch, payload, replayed: false, extras };
