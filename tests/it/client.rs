@@ -30,7 +30,7 @@ fn number(message: Option<Result<Message, Error>>) -> u64 {
 }
 
 /// A server that remembers so many messages of each topic.
-fn remembering(messages: usize) -> Running {
+pub(crate) fn remembering(messages: usize) -> Running {
     let mut rule = TopicRule::new(">").unwrap();
     rule.history = HistoryRule::last(messages);
     let mut settings = Settings::default();

@@ -34,3 +34,4 @@ mod support;
 mod sys;
 mod tls;
 mod tokens;
+mod torture;
