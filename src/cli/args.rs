@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use topichub::protocol::Codec;
 use topichub::{Filter, Topic};
+use topichub_client::ServerUrl;
 
 use super::bench::args::{BENCH_HELP, BenchArgs};
 use super::listen;
 use super::logging::{self, Format};
 use super::options::{Credential, Delivery, Label};
-use super::server_url::ServerUrl;
 use super::token::{TOKEN_HELP, TokenArgs};
 
 const EXAMPLES: &str = "\
@@ -93,6 +93,7 @@ Each message is one line of JSON on standard output:
   {\"topic\":\"ticker.AAPL\",\"offset\":44,\"data\":{\"price\":190.1}}
 Data that is bytes comes as \"data_base64\" in place of \"data\"; \"key\" and \"meta\" follow if there are any.
 What does not come is a line on standard error: gap in ticker.AAPL: 45 to 57 (conflated)
+A lost connection is told there too; what has been missed follows when there is another one.
 
 Examples:
   topichub subscribe ws://127.0.0.1:8080 ticker.AAPL clock
@@ -113,7 +114,8 @@ Examples:
       Started twice, each order comes to one of them
 
 Exit codes: 0 done (--count reached, Ctrl-C, or nobody reads the output any more),
-1 the server refused, 2 wrong usage, 3 no connection or lost.";
+1 the server refused, 2 wrong usage, 3 no connection to begin with, or an end that the server
+wants to be the last (with --no-reconnect: any).";
 
 /// A publish/subscribe broker over WebSockets: the server, and a client for the terminal.
 #[derive(Debug, Parser)]
@@ -241,6 +243,9 @@ pub(crate) struct SubscribeArgs {
     pub(crate) protocol: Protocol,
     #[command(flatten)]
     pub(crate) credential: Credential,
+    /// End when the connection does, in place of coming back to go on where it was
+    #[arg(long)]
+    pub(crate) no_reconnect: bool,
     #[command(flatten)]
     pub(crate) delivery: Delivery,
 }

@@ -73,14 +73,6 @@ impl Lines {
         }
     }
 
-    /// Whether `next` need not wait.
-    pub(crate) fn is_ready(&self) -> bool {
-        match self {
-            Self::Argument(line) => line.is_some(),
-            Self::Input(lines) => !lines.is_empty(),
-        }
-    }
-
     /// What a message is called in errors.
     pub(crate) fn name(&self, number: i64) -> String {
         match self {

@@ -2,25 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use tokio::time::{Instant, sleep_until};
 use topichub::Topic;
-use topichub::protocol::{
-    Codec, Command, CommandId, Operation, Publish, PublishOptions, Published, Push, Reply, ServerMessage,
-};
+use topichub::protocol::{Codec, PublishOptions, Published};
+use topichub_client::{Error, Hub, State, connect};
 
+use self::Unpublished::{Refused, Unknown, Unsent};
 use super::args::PublishArgs;
-use super::connection::Connection;
-use super::connection_error::ConnectionError;
 use super::lines::{Line, Lines, Notation};
 use super::{Exit, Failure};
 
 /// The messages that may wait for their replies.
 const WINDOW: usize = 256;
-
-/// How long we read on after a write has failed.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// From a message to some reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,15 +31,21 @@ pub(super) fn run(args: PublishArgs) -> Result<(), Failure> {
 async fn publish(args: PublishArgs) -> Result<(), Failure> {
     let many = args.data.as_deref().is_none_or(|text| text == "-");
     let options = args.label.options(many)?;
-    let connection = Connection::open(&args.url, args.protocol.codec(), args.credential.token()).await?;
+    // What is under way when the connection ends is published or not: who asked is to know, so there is no second connection.
+    let mut connecting = connect(&args.url.to_string()).codec(args.protocol.codec()).reconnect(false);
+    if let Some(token) = args.credential.token() {
+        connecting = connecting.header("Authorization", &format!("Bearer {}", token.trim()));
+    }
+    let hub = connecting.await?;
     let notation = if args.string { Notation::Text } else { Notation::Json };
     let lines = Lines::of(args.data.as_deref(), notation);
     let mut publisher = Publisher {
-        connection,
+        hub,
         lines,
         topic: args.topic,
-        options,
+        options: options.map(|options| *options).unwrap_or_default(),
         verbose: args.verbose,
+        under_way: FuturesOrdered::new(),
         waiting: BTreeSet::new(),
         replied_at: Instant::now(),
         last: 0,
@@ -55,7 +59,7 @@ async fn publish(args: PublishArgs) -> Result<(), Failure> {
         account.push_str(&publisher.rest());
     }
     let refused = publisher.refused > 0;
-    publisher.connection.close().await;
+    publisher.hub.close().await;
     if ended.is_ok() && refused {
         return Err(Failure { exit: Exit::Refused, text: account });
     }
@@ -67,7 +71,7 @@ async fn publish(args: PublishArgs) -> Result<(), Failure> {
 #[derive(Debug, thiserror::Error)]
 enum Ended {
     #[error(transparent)]
-    Connection(#[from] ConnectionError),
+    Client(#[from] Error),
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
     #[error("cannot write to standard output")]
@@ -81,7 +85,7 @@ enum Ended {
 impl From<Ended> for Failure {
     fn from(ended: Ended) -> Self {
         let exit = match ended {
-            Ended::Connection(error) => return error.into(),
+            Ended::Client(error) => return error.into(),
             Ended::Input(_) | Ended::Output(_) => Exit::Refused,
             Ended::NoReply => Exit::NoConnection,
             Ended::Interrupted => Exit::Interrupted,
@@ -90,13 +94,37 @@ impl From<Ended> for Failure {
     }
 }
 
+/// A line on its way, with its number.
+type UnderWay = Pin<Box<dyn Future<Output = (i64, Result<Published, Unpublished>)>>>;
+
+/// Why a line has no reply that says where it is.
+enum Unpublished {
+    Refused(String),
+    /// The connection was lost: it is published or not.
+    Unknown,
+    /// There was no connection any more.
+    Unsent,
+}
+
+impl From<Error> for Unpublished {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(error) => Refused(error.to_string()),
+            Error::TooLong { .. } => Refused(error.to_string()),
+            Error::ConnectionLost => Unknown,
+            _ => Unsent,
+        }
+    }
+}
+
 struct Publisher {
-    connection: Connection,
+    hub: Hub,
     lines: Lines,
     topic: Topic,
-    options: Option<Box<PublishOptions>>,
+    options: PublishOptions,
     verbose: bool,
-    /// The lines whose replies have not come; the number of a line is the id of its command.
+    under_way: FuturesOrdered<UnderWay>,
+    /// The numbers of the lines whose replies have not come.
     waiting: BTreeSet<i64>,
     replied_at: Instant,
     /// The last line that was sent.
@@ -110,20 +138,25 @@ struct Publisher {
 impl Publisher {
     async fn run(&mut self) -> Result<(), Ended> {
         let (mut more, mut unread) = (true, None);
+        let mut states = self.hub.states();
         while more || !self.waiting.is_empty() {
             let deadline = self.replied_at + REPLY_TIMEOUT;
             tokio::select! {
                 line = self.lines.next(), if more && self.waiting.len() < WINDOW => {
-                    let sent = match line {
-                        Ok(Some(line)) => self.send(line).await,
-                        Ok(None) => { more = false; Ok(()) }
-                        Err(error) => { more = false; unread = Some(error); self.connection.flush().await }
-                    };
-                    if let Err(lost) = sent {
-                        return Err(self.last_words(lost).await);
+                    match line {
+                        Ok(Some(line)) => self.send(line),
+                        Ok(None) => more = false,
+                        Err(error) => { more = false; unread = Some(error); }
                     }
                 }
-                message = self.connection.receive() => self.take(message?)?,
+                Some((number, outcome)) = self.under_way.next() => self.take(number, outcome)?,
+                closed = states.wait_for(|state| matches!(state, State::Closed { .. })) => {
+                    let why = match closed.as_deref() {
+                        Ok(State::Closed { why: Some(why) }) => why.clone(),
+                        _ => Error::Closed,
+                    };
+                    return Err(self.last_words(why).await);
+                }
                 () = sleep_until(deadline), if !self.waiting.is_empty() => return Err(Ended::NoReply),
                 _ = tokio::signal::ctrl_c() => return Err(Ended::Interrupted),
             }
@@ -131,98 +164,69 @@ impl Publisher {
         unread.map_or(Ok(()), |error| Err(Ended::Input(error)))
     }
 
-    /// One write for all the lines that are there already.
-    async fn send(&mut self, line: Line) -> Result<(), ConnectionError> {
-        self.feed(line).await?;
-        if !self.lines.is_ready() || self.waiting.len() >= WINDOW {
-            self.connection.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn feed(&mut self, line: Line) -> Result<(), ConnectionError> {
+    fn send(&mut self, line: Line) {
         let number = line.number;
-        let payload = match line.payload {
-            Ok(payload) => payload,
-            Err(why) => {
-                self.refuse(number, &why);
-                return Ok(());
-            }
-        };
-        let operation =
-            Operation::Publish(Publish { topic: self.topic.clone(), payload, options: self.options.clone() });
-        let command = Command { id: Some(CommandId::Integer(number)), operation };
         if self.waiting.is_empty() {
             self.replied_at = Instant::now();
         }
-        // Before it is sent: a write that fails may have left all the same.
         self.waiting.insert(number);
         self.last = number;
-        if let Err(too_long) = self.connection.feed(&command).await? {
-            self.waiting.remove(&number);
-            self.refuse(number, &too_long.to_string());
-        }
-        Ok(())
+        let payload = match line.payload {
+            Ok(payload) => payload,
+            Err(why) => {
+                return self.under_way.push_back(Box::pin(async move { (number, Err(Refused(why))) }));
+            }
+        };
+        // Begun here, so that lines go in their order.
+        let reply = self.hub.publish(&self.topic, payload).options(self.options.clone()).start();
+        self.under_way.push_back(Box::pin(async move {
+            let outcome = match reply {
+                Ok(reply) => reply.await,
+                Err(error) => Err(error),
+            };
+            (number, outcome.map_err(Unpublished::from))
+        }));
     }
 
-    /// A write that fails hides why: what the server has said before is still to be read.
-    async fn last_words(&mut self, lost: ConnectionError) -> Ended {
-        loop {
-            match timeout(LAST_WORDS, self.connection.receive()).await {
-                Ok(Ok(message)) => {
-                    if let Err(ended) = self.take(message) {
-                        return ended;
-                    }
-                }
-                Ok(Err(closed @ ConnectionError::Closed { .. })) => return closed.into(),
-                Ok(Err(_)) | Err(_) => return lost.into(),
+    /// There is no connection any more: what has been answered before still counts.
+    async fn last_words(&mut self, why: Error) -> Ended {
+        while let Some((number, outcome)) = self.under_way.next().await {
+            if let Err(ended) = self.take(number, outcome) {
+                return ended;
             }
         }
+        why.into()
     }
 
-    fn take(&mut self, message: ServerMessage) -> Result<(), Ended> {
-        match message {
-            ServerMessage::Reply(Reply::Published {
-                id: CommandId::Integer(number),
-                topic,
-                position,
-                subscribers,
-                duplicate,
-            }) => {
-                if !self.answered(number) {
-                    return Ok(());
-                }
-                if duplicate {
+    fn take(&mut self, number: i64, outcome: Result<Published, Unpublished>) -> Result<(), Ended> {
+        match outcome {
+            Ok(published) => {
+                self.answered(number);
+                if published.duplicate {
                     self.repeated += 1;
                 } else {
                     self.published += 1;
                 }
                 if self.verbose {
-                    print(&Published { topic, position, subscribers, duplicate }).map_err(Ended::Output)?;
+                    print(&published).map_err(Ended::Output)?;
                 }
             }
-            ServerMessage::Reply(Reply::Error(error)) => match error.id {
-                Some(CommandId::Integer(number)) if self.answered(number) => {
-                    self.refuse(number, &error.to_string())
-                }
-                _ => {
-                    eprintln!("the server complains: {error}");
-                    self.refused += 1;
-                }
-            },
-            ServerMessage::Push(Push::Goodbye(goodbye)) => {
-                return Err(
-                    ConnectionError::Closed { code: goodbye.code.as_u16(), reason: goodbye.reason }.into()
-                );
+            Err(Refused(why)) => {
+                self.answered(number);
+                self.refuse(number, &why);
             }
-            _ => {}
+            Err(Unknown) => {}
+            Err(Unsent) => {
+                self.waiting.remove(&number);
+                self.last = self.last.min(number - 1);
+            }
         }
         Ok(())
     }
 
-    fn answered(&mut self, number: i64) -> bool {
+    fn answered(&mut self, number: i64) {
         self.replied_at = Instant::now();
-        self.waiting.remove(&number)
+        self.waiting.remove(&number);
     }
 
     fn refuse(&mut self, number: i64, why: &str) {

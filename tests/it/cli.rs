@@ -441,7 +441,7 @@ fn a_port_that_is_taken_is_named() {
 #[test]
 fn sigterm_tells_everybody_to_come_back_and_ends_well() {
     let server = Server::start(&[]);
-    let subscriber = server.subscribe(&["a"]);
+    let subscriber = server.subscribe(&["a", "--no-reconnect"]);
     let mut publisher = server.publish(&["a"]);
     publisher.write("1\n");
     assert_eq!(subscriber.output(), r#"{"topic":"a","offset":1,"data":1}"#);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 use topichub::protocol::SlowPolicy;
+use topichub_client::ServerUrl;
 
 use super::stamp::PAYLOAD_BYTES_MIN;
 use crate::cli::listen;
-use crate::cli::server_url::ServerUrl;
 
 /// What a server can be told at once is far below it.
 const PAYLOAD_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -2,14 +2,13 @@
 //! What is wrong with messages that arrived is a finding of the run, in `faults`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio_tungstenite::tungstenite;
 use topichub::protocol::{CommandError, PayloadError, TopicError};
+use topichub_client::{Error as ClientError, ServerUrl};
 
-use crate::cli::connection_error::ConnectionError;
-use crate::cli::server_url::ServerUrl;
 use crate::cli::{Exit, Failure};
 
 /// No run, or none to the end.
@@ -52,7 +51,7 @@ pub(super) enum BenchError {
     #[error("the server refuses a command of {who}: {source}")]
     Command { who: String, source: CommandError },
     #[error(transparent)]
-    Connection(#[from] ConnectionError),
+    Connection(#[from] ClientError),
     #[error("cannot make the topic or message")]
     Payload(#[from] PayloadError),
     #[error("cannot make the topic")]
@@ -148,17 +147,17 @@ pub(super) enum PeerError {
 impl PeerError {
     /// The same as the reason why there is no run; `who` is whose connection it was.
     pub(super) fn of(self, who: impl Into<String>, url: &ServerUrl) -> BenchError {
-        let url = url.clone();
+        let url = Arc::new(url.clone());
         BenchError::Connection(match self {
             Self::Unreachable(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 return BenchError::NoPortLeft(who.into());
             }
-            Self::Unreachable(source) => ConnectionError::Unreachable { url, source },
-            Self::Stranger(why) => ConnectionError::Stranger { url, why },
-            Self::NoAnswer(within) => ConnectionError::NoAnswer { url, within },
-            Self::Closed { code, reason } => ConnectionError::Closed { code, reason },
-            Self::Lost(error) => ConnectionError::Lost(tungstenite::Error::Io(error)),
-            Self::Unreadable(what) => ConnectionError::Unreadable(what),
+            Self::Unreachable(source) => ClientError::Unreachable { url, source: Arc::new(source) },
+            Self::Stranger(why) => ClientError::Stranger { url, why: why.into(), code: None },
+            Self::NoAnswer(within) => ClientError::NoAnswer { url, within },
+            Self::Closed { code, reason } => ClientError::ClosedByServer { code, reason: reason.into() },
+            Self::Lost(error) => ClientError::Lost(error.to_string().into()),
+            Self::Unreadable(what) => ClientError::Unreadable(what.into()),
             Self::Busy { why, .. } => return BenchError::Busy { who: who.into(), why },
             Self::Command(source) => return BenchError::Command { who: who.into(), source },
         })

@@ -11,6 +11,7 @@ use actix_rt::task::JoinHandle;
 use hdrhistogram::Histogram;
 use tokio::time::interval;
 use topichub::protocol::{CommandId, Reply, ServerMessage};
+use topichub_client::ServerUrl;
 
 use super::bar::Bar;
 use super::error::{BenchError, PeerError};
@@ -23,7 +24,6 @@ use super::publisher::{feed, left};
 use super::readers::Run;
 use super::report::{ALL_ARRIVED, Report, number};
 use super::stage::Stage;
-use crate::cli::server_url::ServerUrl;
 
 /// From one look at the whole to the next.
 const LOOK: Duration = Duration::from_millis(100);

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use topichub::protocol::{Codec, SlowPolicy};
+use topichub_client::ServerUrl;
 
 use super::args::{Common, Deflate, LengthArgs, Protocols, Scenario};
 use super::error::BenchError;
-use crate::cli::server_url::ServerUrl;
 
 /// What a run is to do.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), BenchError> {
-        if self.url.as_ref().is_some_and(|url| url.uri().scheme_str() == Some("wss")) {
+        if self.url.as_ref().is_some_and(ServerUrl::is_tls) {
             return Err(BenchError::Tls);
         }
         if matches!(self.load, Load::Idle) && self.url.is_some() && self.pid.is_none() {

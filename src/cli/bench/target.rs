@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use topichub_client::ServerUrl;
+
 use super::error::{BenchError, PeerError};
 use super::peer::CONNECT_TIMEOUT;
 use super::plan::Plan;
 use super::process::Process;
 use super::server::Server;
-use crate::cli::server_url::ServerUrl;
 
 /// The server.
 #[derive(Debug)]
@@ -57,22 +58,19 @@ impl Target {
 
     /// What is named in the `Host` header.
     pub(super) fn host(&self) -> &str {
-        self.url.uri().authority().map_or("", |authority| authority.as_str())
+        self.url.authority()
     }
 
     /// What is asked for.
     pub(super) fn path(&self) -> &str {
-        self.url.uri().path_and_query().map_or("/", |path| path.as_str())
+        self.url.path()
     }
 }
 
 /// The first address of a host at which somebody listens.
 async fn find(url: &ServerUrl) -> Result<SocketAddr, PeerError> {
-    let uri = url.uri();
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(80);
     let mut last = io::ErrorKind::NotFound.into();
-    for address in lookup_host((host, port)).await.map_err(PeerError::Unreachable)? {
+    for address in lookup_host((url.host(), url.port())).await.map_err(PeerError::Unreachable)? {
         match TcpStream::connect(address).await {
             Ok(_) => return Ok(address),
             Err(error) => last = error,
