@@ -1,0 +1,38 @@
+/** When to come back. Pure: it is told what happened and when, and says how long to wait. */
+
+/** What a close says about coming back. */
+export type Verdict = "never" | "later" | "now";
+
+/** In TopicHub's close codes the hundred is the verdict; below 4000 it depends on who has made a mistake (SPEC §8). */
+export function verdictOf(code: number): Verdict {
+  if (code === 1000 || code === 1002 || code === 1003 || (code > 1006 && code < 1010)) return "never";
+  return code >= 4000 && code < 4100 ? "never" : code >= 4200 && code < 4300 ? "now" : "later";
+}
+
+const NOW_MS = 300;
+const STABLE_MS = 10_000;
+const NOW_TIMES = 3;
+
+/** Full jitter: a random time up to a bound that doubles with each attempt, so that clients that were cut together do not come back together. */
+export class Backoff {
+  #attempt = 0;
+  #nows = 0;
+  #openedAt: number | undefined;
+
+  constructor(
+    private readonly base: number,
+    private readonly max: number,
+  ) {}
+
+  opened(now: number): void {
+    this.#openedAt = now;
+  }
+
+  /** How many milliseconds until the next attempt, after a connection was lost or could not be made. `random` is in [0, 1). */
+  next(verdict: Verdict, afterMs: number, random: number, now: number): number {
+    if (this.#openedAt !== undefined && now - this.#openedAt >= STABLE_MS) this.#attempt = this.#nows = 0;
+    this.#openedAt = undefined;
+    if (verdict === "now" && this.#nows++ < NOW_TIMES) return afterMs + random * NOW_MS;
+    return afterMs + random * Math.min(this.max, this.base * 2 ** this.#attempt++);
+  }
+}

@@ -1,0 +1,73 @@
+/** What can go wrong, as types. The `code` is for programs, the `message` for people, and says what to do. */
+
+/** The ancestor of all errors of this package. */
+export class HubError extends Error {
+  /** A word for programs: one of the server's error codes, or one of this package's own. */
+  readonly code: string;
+
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+    this.name = "HubError";
+  }
+}
+
+/** The server has refused a command, or has ended a subscription. The connection lives. */
+export class CommandError extends HubError {
+  /** Whether the same command, unchanged, may succeed later. */
+  readonly retry: boolean;
+  /** How many milliseconds to wait before that, if the server has said so. */
+  readonly after_ms: number | undefined;
+
+  constructor(code: string, message: string, retry = false, after_ms?: number) {
+    super(code, message);
+    this.name = "CommandError";
+    this.retry = retry;
+    this.after_ms = after_ms;
+  }
+}
+
+/** Code `connection_lost`: the connection went before the reply came, so nobody knows whether the command was carried out. */
+export class ConnectionLost extends HubError {
+  constructor() {
+    super("connection_lost", "the connection was lost before the reply came: the command may have been carried out; a publish with `dedup` is repeated by itself");
+    this.name = "ConnectionLost";
+  }
+}
+
+/**
+ * Code `closed`, or the code of the problem that the server has named (`unauthorized`, `forbidden`): the hub has no connection
+ * and does not come back. Make a new one when the cause has been removed.
+ */
+export class ClosedError extends HubError {
+  /** The close code, 1006 if there was none. */
+  readonly close_code: number;
+  /** What the server said. */
+  readonly reason: string;
+  /** The HTTP status by which the connection was refused, if it was. */
+  readonly status: number | undefined;
+
+  constructor(close_code: number, reason: string, code = "closed", status?: number) {
+    super(code, `the hub is closed (${status ? `HTTP ${status}` : close_code}${reason && `: ${reason}`}) and does not come back by itself`);
+    this.name = "ClosedError";
+    this.close_code = close_code;
+    this.reason = reason;
+    this.status = status;
+  }
+}
+
+/** Code `offline`: there is no connection, and the publish was not to be queued. Code `queue_full`: it was, and the queue is full. */
+export class OfflineError extends HubError {
+  constructor(code: "offline" | "queue_full") {
+    super(code, code === "offline" ? 'not connected: wait for the state "open", or publish with `offline: "queue"`' : "not connected, and as much is queued as may be");
+    this.name = "OfflineError";
+  }
+}
+
+/** Code `buffer_overflow`: who iterates did not keep up, and `overflow` is `"error"`. */
+export class BufferOverflow extends HubError {
+  constructor(name: string, buffer: number) {
+    super("buffer_overflow", `more than ${buffer} messages of ${name} wait to be read: read faster, or ask for a larger \`buffer\`, for \`slow\` or for \`max_rate\``);
+    this.name = "BufferOverflow";
+  }
+}

@@ -1,0 +1,196 @@
+/** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
+
+import { BufferOverflow, type HubError } from "./errors.js";
+import { Message, type Gap, type Presence, type Subscribed, type SubscriptionEvent } from "./message.js";
+
+/** What the events of a {@link Subscription} hold under `detail`. */
+export interface SubscriptionEventMap<T> {
+  message: CustomEvent<Message<T>>;
+  gap: CustomEvent<Gap>;
+  presence: CustomEvent<Presence>;
+  subscribed: CustomEvent<Subscribed>;
+  /** It is over: by an error, or `undefined` if the program wanted so. */
+  end: CustomEvent<HubError | undefined>;
+}
+
+interface Waiter<T> {
+  all: boolean;
+  resolve: (result: IteratorResult<SubscriptionEvent<T>, undefined>) => void;
+  reject: (error: HubError) => void;
+}
+
+const DONE = { done: true, value: undefined } as const;
+
+/**
+ * Iterate it for the messages, or `events()` for all that happens, or listen to it. Until it is iterated or somebody listens to its
+ * messages, they wait in its buffer. Who leaves the loop unsubscribes. Several loops share the messages out among them.
+ */
+export class Subscription<T = unknown> extends EventTarget implements AsyncIterable<Message<T>, undefined> {
+  static {
+    Object.defineProperty(this, "name", { value: "Subscription" }); // for consoles
+  }
+
+  /** The topic or pattern subscribed to. */
+  readonly topic: string;
+  /** Resolves when the server has agreed for the first time; rejects if it ends before. */
+  readonly ready: Promise<Subscribed>;
+  /** By what it was ended, if it was not by the program. */
+  error: HubError | undefined;
+
+  #ready!: { resolve: (event: Subscribed) => void; reject: (error: unknown) => void };
+  #queue: SubscriptionEvent<T>[] = [];
+  #head = 0;
+  #gaps = new Map<string, Gap>(); // what the buffer has dropped, to be told before anything else
+  #waiters: Waiter<T>[] = [];
+  #listened = false; // anything at all
+  #heard = false; // messages
+  #iterated = false;
+  #ended = false;
+  #over = new AbortController();
+  #leave: (subscription: Subscription<T>) => Promise<void>;
+
+  /** @internal */
+  constructor(
+    topic: string,
+    private readonly buffer: number,
+    private readonly overflow: "drop" | "error",
+    leave: (subscription: Subscription<T>) => Promise<void>,
+    signal: AbortSignal | undefined,
+  ) {
+    super();
+    this.topic = topic;
+    this.#leave = leave;
+    signal?.addEventListener("abort", () => void this.unsubscribe(), { signal: this.#over.signal });
+    this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
+    this.ready.catch(() => {}); // who does not ask for it need not handle it
+  }
+
+  /** Ends it: nothing comes any more, loops are over. Resolves when the server has agreed, or is not there to do so. */
+  unsubscribe(): Promise<void> {
+    if (this.#ended) return Promise.resolve();
+    this._end();
+    return this.#leave(this);
+  }
+
+  /** The messages, one after the other. */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>, undefined> {
+    return this.#iterate(false) as AsyncIterableIterator<Message<T>, undefined>;
+  }
+
+  /** All that happens, in order: messages, gaps, presence, and when it is in force. */
+  events(): AsyncIterableIterator<SubscriptionEvent<T>, undefined> {
+    return this.#iterate(true);
+  }
+
+  override addEventListener<K extends keyof SubscriptionEventMap<T>>(
+    type: K,
+    listener: ((event: SubscriptionEventMap<T>[K]) => void) | { handleEvent(event: SubscriptionEventMap<T>[K]): void } | null,
+    options?: AddEventListenerOptions | boolean,
+  ): void {
+    this.#listened = true;
+    if (type === "message") {
+      this.#heard = true;
+      if (!this.#iterated) this.#queue = [];
+    }
+    super.addEventListener(type, listener as EventListener, options);
+  }
+
+  override removeEventListener<K extends keyof SubscriptionEventMap<T>>(
+    type: K,
+    listener: ((event: SubscriptionEventMap<T>[K]) => void) | { handleEvent(event: SubscriptionEventMap<T>[K]): void } | null,
+    options?: EventListenerOptions | boolean,
+  ): void {
+    super.removeEventListener(type, listener as EventListener, options);
+  }
+
+  #iterate(all: boolean): AsyncIterableIterator<SubscriptionEvent<T>, undefined> {
+    this.#iterated = true;
+    const iterator: AsyncIterableIterator<SubscriptionEvent<T>, undefined> = {
+      next: () => {
+        const event = this.#shift(all);
+        if (event) return Promise.resolve({ done: false as const, value: event });
+        if (this.#ended) return this.error ? Promise.reject(this.error) : Promise.resolve(DONE);
+        return new Promise((resolve, reject) => this.#waiters.push({ all, resolve, reject }));
+      },
+      return: () => {
+        void this.unsubscribe();
+        return Promise.resolve(DONE);
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    return iterator;
+  }
+
+  #shift(all: boolean): SubscriptionEvent<T> | undefined {
+    for (const [topic, gap] of this.#gaps) {
+      this.#gaps.delete(topic);
+      if (all) return gap;
+    }
+    while (this.#head < this.#queue.length) {
+      const event = this.#queue[this.#head++] as SubscriptionEvent<T>;
+      if (this.#head === this.#queue.length || this.#head > 4096) {
+        this.#queue = this.#queue.slice(this.#head);
+        this.#head = 0;
+      }
+      if (all || event.op === "message") return event;
+    }
+    return undefined;
+  }
+
+  /** @internal Something happens. */
+  _take(event: SubscriptionEvent<T>): void {
+    if (this.#ended) return;
+    if (event.op === "subscribed") this.#ready.resolve(event);
+    if (this.#listened) this.dispatchEvent(new CustomEvent(event.op, { detail: event }));
+    const waiter = this.#waiters[0];
+    if (waiter) {
+      if (!waiter.all && event.op !== "message") return;
+      this.#waiters.shift();
+      waiter.resolve({ done: false, value: event });
+    } else if (this.#iterated || !this.#heard) {
+      if (this.#queue.length - this.#head >= this.buffer) {
+        if (this.overflow === "error") {
+          this._end(new BufferOverflow(this.topic, this.buffer));
+          void this.#leave(this);
+          return;
+        }
+        this.#drop();
+      }
+      this.#queue.push(event);
+    }
+  }
+
+  /** The oldest goes, and a gap stands in its place. */
+  #drop(): void {
+    const event = this.#queue[this.#head];
+    (this.#queue as unknown[])[this.#head++] = undefined;
+    if (this.#head > 4096) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    if (event?.op !== "message" && event?.op !== "gap") return;
+    const { topic, epoch } = event;
+    const [first, last] = event.op === "message" ? [event.offset, event.offset] : [event.from, event.to];
+    const gap = this.#gaps.get(topic);
+    const from = gap ? gap.from : first;
+    this.#gaps.set(topic, from === undefined || last === undefined || (gap && gap.epoch !== epoch) ? { op: "gap", topic, why: "buffer" } : { op: "gap", topic, epoch, from, to: last, why: "buffer" });
+  }
+
+  /** @internal It is over. Without an error, what waits is forgotten. */
+  _end(error?: HubError): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#over.abort();
+    this.error = error;
+    if (!error) {
+      this.#queue = [];
+      this.#gaps.clear();
+    }
+    this.#ready.reject(error ?? new DOMException("the subscription has been ended", "AbortError"));
+    for (const { resolve, reject } of this.#waiters.splice(0)) {
+      if (error) reject(error);
+      else resolve(DONE);
+    }
+    if (this.#listened) this.dispatchEvent(new CustomEvent("end", { detail: error }));
+  }
+}
