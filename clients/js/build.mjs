@@ -1,21 +1,54 @@
-/** Builds `dist`: for each entry an ES module, a CommonJS module, and types for both. What is built is minified, and what its source maps show is not. */
+/**
+ * Builds `dist`: for each entry an ES module, those for programs as CommonJS too, and types for both. What is built is minified, because
+ * pages load it as it is; its source maps show it as it was.
+ */
 
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
+import { minify } from "terser";
 
 const here = import.meta.dirname;
-rmSync(`${here}/dist`, { recursive: true, force: true });
+const dist = `${here}/dist`;
+const ENTRIES = { index: "index", msgpack: "msgpack", fallback: "fallback", node: "transport/node" };
+/** Loaded when they are needed, by all: only as ES modules. */
+const LATER = ["fallback", "node"];
+/** Properties of our own objects that nobody outside sees, beside those that begin with `_`. None of them is on the wire. */
+const INTERNALS = ["takers", "live", "known", "ends", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command"];
 
-const entryPoints = ["index", "msgpack"].map((name) => `${here}/src/${name}.ts`);
-const shared = { entryPoints, bundle: true, minify: true, sourcemap: true, target: "es2022", outdir: `${here}/dist`, mangleProps: /^_./, legalComments: "inline", logLevel: "warning" };
-// Internals have one short name in all entries.
-const { mangleCache } = await build({ ...shared, format: "esm", mangleCache: {} });
-await build({ ...shared, format: "cjs", outExtension: { ".js": ".cjs" }, mangleCache });
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(dist);
+const mangleCache = {};
+for (const format of ["esm", "cjs"]) {
+  for (const [name, source] of Object.entries(ENTRIES)) {
+    if (format === "cjs" && LATER.includes(name)) continue;
+    const built = await build({
+      entryPoints: [`${here}/src/${source}.ts`],
+      bundle: true,
+      format,
+      target: "es2022",
+      outfile: `${dist}/${name}.js`,
+      external: LATER.map((later) => `./${later}.js`),
+      mangleProps: new RegExp(`^(_.+|${INTERNALS.join("|")})$`),
+      mangleCache,
+      minifySyntax: true,
+      sourcemap: true,
+      legalComments: "inline",
+      write: false,
+      logLevel: "warning",
+    });
+    Object.assign(mangleCache, built.mangleCache);
+    const [map, code] = built.outputFiles.map(({ text }) => text);
+    const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
+    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, sourceMap: { content: map, url: `${file}.map` } });
+    writeFileSync(`${dist}/${file}`, small.code);
+    writeFileSync(`${dist}/${file}.map`, small.map);
+  }
+}
 
-execFileSync(process.execPath, [`${here}/node_modules/typescript/bin/tsc`, "--project", here, "--noEmit", "false", "--emitDeclarationOnly", "--declaration", "--rootDir", `${here}/src`, "--outDir", `${here}/dist`], { stdio: "inherit" });
-for (const name of readdirSync(`${here}/dist`, { recursive: true, encoding: "utf8" })) {
+execFileSync(process.execPath, [`${here}/node_modules/typescript/bin/tsc`, "--project", here, "--noEmit", "false", "--emitDeclarationOnly", "--declaration", "--rootDir", `${here}/src`, "--outDir", dist], { stdio: "inherit" });
+for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" })) {
   if (!name.endsWith(".d.ts")) continue;
-  const text = readFileSync(`${here}/dist/${name}`, "utf8");
-  writeFileSync(`${here}/dist/${name.replace(/\.d\.ts$/, ".d.cts")}`, text.replace(/(from |import\()("\.[^"]+)\.js"/g, '$1$2.cjs"'));
+  const text = readFileSync(`${dist}/${name}`, "utf8");
+  writeFileSync(`${dist}/${name.replace(/\.d\.ts$/, ".d.cts")}`, text.replace(/(from |import\()("\.[^"]+)\.js"/g, '$1$2.cjs"'));
 }

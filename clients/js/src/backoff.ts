@@ -5,8 +5,8 @@ export type Verdict = "never" | "later" | "now";
 
 /** In TopicHub's close codes the hundred is the verdict; below 4000 it depends on who has made a mistake (SPEC §8). */
 export function verdictOf(code: number): Verdict {
-  if (code === 1000 || code === 1002 || code === 1003 || (code > 1006 && code < 1010)) return "never";
-  return code >= 4000 && code < 4100 ? "never" : code >= 4200 && code < 4300 ? "now" : "later";
+  if (code >= 4000 && code < 4300) return (["never", "later", "now"] as const)[Math.floor(code / 100) - 40] as Verdict;
+  return [1000, 1002, 1003, 1007, 1008, 1009].includes(code) ? "never" : "later";
 }
 
 const NOW_MS = 300;

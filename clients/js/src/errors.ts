@@ -21,7 +21,6 @@ export class CommandError extends HubError {
 
   constructor(code: string, message: string, retry = false, after_ms?: number) {
     super(code, message);
-    this.name = "CommandError";
     this.retry = retry;
     this.after_ms = after_ms;
   }
@@ -30,8 +29,7 @@ export class CommandError extends HubError {
 /** Code `connection_lost`: the connection went before the reply came, so nobody knows whether the command was carried out. */
 export class ConnectionLost extends HubError {
   constructor() {
-    super("connection_lost", "the connection was lost before the reply came: the command may have been carried out; a publish with `dedup` is repeated by itself");
-    this.name = "ConnectionLost";
+    super("connection_lost", "the connection was lost before the reply: it may have been done (a publish with `dedup` is repeated)");
   }
 }
 
@@ -48,8 +46,7 @@ export class ClosedError extends HubError {
   readonly status: number | undefined;
 
   constructor(close_code: number, reason: string, code = "closed", status?: number) {
-    super(code, `the hub is closed (${status ? `HTTP ${status}` : close_code}${reason && `: ${reason}`}) and does not come back by itself`);
-    this.name = "ClosedError";
+    super(code, `closed for good: ${status ? `HTTP ${status}` : close_code} ${reason}`);
     this.close_code = close_code;
     this.reason = reason;
     this.status = status;
@@ -59,15 +56,13 @@ export class ClosedError extends HubError {
 /** Code `offline`: there is no connection, and the publish was not to be queued. Code `queue_full`: it was, and the queue is full. */
 export class OfflineError extends HubError {
   constructor(code: "offline" | "queue_full") {
-    super(code, code === "offline" ? 'not connected: wait for the state "open", or publish with `offline: "queue"`' : "not connected, and as much is queued as may be");
-    this.name = "OfflineError";
+    super(code, code === "offline" ? 'not connected: wait for the state "open", or use `offline: "queue"`' : "not connected, and the queue is full");
   }
 }
 
 /** Code `buffer_overflow`: who iterates did not keep up, and `overflow` is `"error"`. */
 export class BufferOverflow extends HubError {
   constructor(name: string, buffer: number) {
-    super("buffer_overflow", `more than ${buffer} messages of ${name} wait to be read: read faster, or ask for a larger \`buffer\`, for \`slow\` or for \`max_rate\``);
-    this.name = "BufferOverflow";
+    super("buffer_overflow", `more than ${buffer} messages of ${name} wait: read faster, or use \`buffer\`, \`slow\` or \`max_rate\``);
   }
 }

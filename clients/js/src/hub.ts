@@ -7,13 +7,16 @@ import { ClosedError, CommandError, HubError, OfflineError } from "./errors.js";
 import { Message } from "./message.js";
 import { Session, type Feed, type Pending } from "./session.js";
 import { Subscription } from "./subscription.js";
+import type { Ladder } from "./transport/ladder.js";
 import type { Address, End, Link, Transport } from "./transport/transport.js";
+import { TypedTarget } from "./target.js";
 import { websocket } from "./transport/websocket.js";
 import type { Codec, Position, Wire } from "./wire.js";
 
 const WELCOME_MS = 10_000;
 const PONG_MS = 8_000;
 const SILENCE_MS = 10_000;
+const LOYAL_TIMES = 3; // a transport that has worked is not given up for one failure: the server may be restarting
 
 /** `connecting`: on the way. `open`: there. `waiting`: away, and coming back by itself. `closed`: away for good. */
 export type State = "connecting" | "open" | "waiting" | "closed";
@@ -37,6 +40,9 @@ export interface HubEventMap {
   error: CustomEvent<HubError>;
 }
 
+/** The name of a transport, or one of your own. */
+export type Way = "websocket" | "events" | "poll" | Transport;
+
 /** How to connect. Times are milliseconds. */
 export interface ConnectOptions {
   /** How maps are written: JSON, unless `msgpack` of `@topichub/client/msgpack` is given. */
@@ -51,8 +57,8 @@ export interface ConnectOptions {
   queue?: { messages?: number; bytes?: number };
   /** How long to stay away: a random time up to `base` (500), which doubles with each attempt up to `max` (30,000). */
   backoff?: { base?: number; max?: number };
-  /** Which ways to try, in this order. */
-  transports?: readonly ("websocket" | Transport)[];
+  /** Which ways to try, in this order: `websocket`, `events` (Server-Sent Events) and `poll` (long poll), unless said otherwise. */
+  transports?: readonly Way[];
   /** Ends the hub, like `close()`. */
   signal?: AbortSignal;
   /** The WebSocket to use, where the platform's own is not wanted; of `ws` for instance. */
@@ -135,6 +141,7 @@ interface Queued {
 /** One connection, or the want of it: dialling and what came of it. */
 interface Line {
   link?: Link;
+  welcomed?: boolean;
   goodbye?: Wire;
 }
 
@@ -143,11 +150,7 @@ interface Line {
 export type AnyTopics = Record<string, any>;
 
 /** A connection to a server that makes itself again. `Topics` maps names to what is published there. */
-export class Hub<Topics extends object = AnyTopics> extends EventTarget {
-  static {
-    Object.defineProperty(this, "name", { value: "Hub" }); // for consoles
-  }
-
+export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEventMap> {
   /** What the server calls this connection. */
   session = "";
   /** Who the server takes this for, once it has said so. */
@@ -158,7 +161,11 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
   #clock: Clock;
   #backoff: Backoff;
   #options: ConnectOptions;
-  #transports: Transport[];
+  #ways: readonly Way[];
+  #ladder: Ladder | undefined; // loaded when it is not just the first way
+  #stuck = false; // and now it is needed
+  #failures = 0;
+  #worked = false;
   #session: Session;
   #line: Line | undefined;
   #token: string | undefined;
@@ -175,10 +182,10 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
   /** @internal */
   constructor(url: string | URL, options: ConnectOptions = {}) {
     super();
-    const { clock = realClock, backoff, codec = json, transports = ["websocket"], token, signal } = options;
+    const { clock = realClock, backoff, codec = json, transports = ["websocket", "events", "poll"], token, signal } = options;
     const ws = new URL(url, globalThis.location?.href);
     ws.protocol = ws.protocol.replace("http", "ws");
-    if (!/^wss?:$/.test(ws.protocol)) throw new TypeError(`a hub is at http(s):// or ws(s)://, not at ${ws.protocol}//`);
+    if (!/^wss?:$/.test(ws.protocol)) throw new TypeError(`not http(s):// or ws(s)://: ${url}`);
     if (ws.pathname === "/") ws.pathname = "/ws";
     ws.hash = "";
     const http = new URL(".", ws);
@@ -188,7 +195,8 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
     this.#options = options;
     this.#clock = clock;
     this.#backoff = new Backoff(backoff?.base ?? 500, backoff?.max ?? 30_000);
-    this.#transports = transports.map((transport) => (transport === "websocket" ? websocket : transport));
+    this.#ways = transports;
+    this.#stuck = transports[0] === "events" || transports[0] === "poll" || known(ws.href);
     this.#token = typeof token === "string" ? token : undefined;
     this.#session = new Session(
       (map) => this.#line?.link?.send(map),
@@ -200,10 +208,15 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
     // is tried all the same, because a browser can be wrong about the network (its own machine).
     const page = globalThis as Partial<typeof globalThis>;
     page.addEventListener?.("offline", () => this.#line && this.#lost(this.#line, { code: 1006, reason: "the network is gone" }), ears);
-    page.addEventListener?.("online", () => this.#hurry(), ears);
+    page.addEventListener?.("online", () => (this.#ladder?.top(), this.#hurry()), ears);
     page.document?.addEventListener("visibilitychange", () => page.document?.visibilityState === "visible" && this.#hurry(), ears);
     if (signal?.aborted) this.close();
     else void this.#dial();
+  }
+
+  /** Which way leads to the server at present. */
+  get transport(): string {
+    return this.#way().name;
   }
 
   get state(): State {
@@ -221,32 +234,30 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
   }
 
   /** Publishes; resolves with where it stands. Bytes are published as such (`Uint8Array`). */
-  async publish<N extends keyof Topics & string>(topic: N, data: Topics[N], options: PublishOptions = {}): Promise<Published> {
-    const { offline, signal, ...wire } = options;
-    return rest(await this.#ask({ op: "publish", topic, data: data ?? null, ...wire }, signal, offline ?? this.#options.offline)) as unknown as Published;
+  publish<N extends keyof Topics & string>(topic: N, data: Topics[N], options?: PublishOptions): Promise<Published> {
+    return this.#ask({ op: "publish", topic, data: data ?? null, offline: this.#options.offline }, options) as Promise<never>;
   }
 
   /** A page of a topic's past: the oldest messages after a position, the newest before one, or the newest of all. */
-  async history<N extends keyof Topics & string>(topic: N, options: { after?: Position; before?: Position; limit?: number; signal?: AbortSignal } = {}): Promise<History<Topics[N]>> {
-    const { signal, ...wire } = options;
-    const reply = rest(await this.#ask({ op: "history", topic, ...wire }, signal));
-    return { ...reply, messages: reply.messages.map((map: Wire) => new Message({ topic, ...map }, reply.epoch, true)) } as unknown as History<Topics[N]>;
+  async history<N extends keyof Topics & string>(topic: N, options?: { after?: Position; before?: Position; limit?: number; signal?: AbortSignal }): Promise<History<Topics[N]>> {
+    const page = await this.#ask({ op: "history", topic }, options);
+    page.messages = page.messages.map((map: Wire) => new Message({ topic, ...map }, page.epoch, true));
+    return page as History<Topics[N]>;
   }
 
   /** Who is on a topic. */
-  async presence(topic: keyof Topics & string, options: { signal?: AbortSignal } = {}): Promise<PresenceState> {
-    return rest(await this.#ask({ op: "presence", topic }, options.signal)) as unknown as PresenceState;
+  presence(topic: keyof Topics & string, options?: { signal?: AbortSignal }): Promise<PresenceState> {
+    return this.#ask({ op: "presence", topic }, options) as Promise<never>;
   }
 
   /** Publishes, and resolves with the answer of whoever gives one first, within `timeout_ms` (5,000). */
-  async request(topic: keyof Topics & string, data: unknown, options: { timeout_ms?: number; signal?: AbortSignal } = {}): Promise<unknown> {
-    const { signal, ...wire } = options;
-    return new Message(await this.#ask({ op: "request", topic, data: data ?? null, ...wire }, signal), undefined, false).data;
+  async request(topic: keyof Topics & string, data: unknown, options?: { timeout_ms?: number; signal?: AbortSignal }): Promise<unknown> {
+    return new Message(await this.#ask({ op: "request", topic, data: data ?? null }, options), undefined, false).data;
   }
 
   /** Answers a message that has a `reply_to`. */
-  async reply(message: Pick<Message, "reply_to">, data: unknown, options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.#ask({ op: "reply", reply_to: message.reply_to, data: data ?? null }, options.signal);
+  async reply(message: Pick<Message, "reply_to">, data: unknown, options?: { signal?: AbortSignal }): Promise<void> {
+    await this.#ask({ op: "reply", reply_to: message.reply_to, data: data ?? null }, options);
   }
 
   /** Goes for good: loops end, what was not answered is rejected. */
@@ -254,27 +265,16 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
     this.#shut();
   }
 
-  [Symbol.dispose](): void {
-    this.close();
-  }
-
-  override addEventListener<K extends keyof HubEventMap>(type: K, listener: ((event: HubEventMap[K]) => void) | { handleEvent(event: HubEventMap[K]): void } | null, options?: AddEventListenerOptions | boolean): void {
-    super.addEventListener(type, listener as EventListener, options);
-  }
-
-  override removeEventListener<K extends keyof HubEventMap>(type: K, listener: ((event: HubEventMap[K]) => void) | { handleEvent(event: HubEventMap[K]): void } | null, options?: EventListenerOptions | boolean): void {
-    super.removeEventListener(type, listener as EventListener, options);
-  }
-
   // --- Commands
 
-  #ask(map: Wire, signal?: AbortSignal, offline?: string): Promise<Wire> {
+  #ask(command: Wire, options?: object): Promise<Wire> {
     return new Promise((resolve, reject) => {
+      const { signal, offline, ...map } = { ...command, ...options } as Wire & { signal?: AbortSignal };
       signal?.throwIfAborted();
       if (this.#state === "closed") throw this.#error ?? closedHere();
       const settled = new AbortController();
       const pending: Pending = {
-        done: (reply) => (settled.abort(), resolve(reply)),
+        done: ({ op: _op, id: _id, ...reply }) => (settled.abort(), resolve(reply)),
         fail: (error) => (settled.abort(), reject(error)),
         again: map.dedup && map,
       };
@@ -285,7 +285,7 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
       const abort = () => {
         this.#session.forget(id);
         this.#queue = this.#queue.filter((queued) => queued.pending !== pending || ((this.#queued -= queued.bytes), false));
-        reject(signal?.reason as Error);
+        reject(signal?.reason);
       };
       signal?.addEventListener("abort", abort, { once: true, signal: settled.signal });
     });
@@ -301,6 +301,11 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
 
   // --- The connection
 
+  #way(): Transport {
+    const [first] = this.#ways;
+    return this.#ladder?.way ?? (typeof first === "object" ? first : websocket);
+  }
+
   async #dial(): Promise<void> {
     const line: Line = (this.#line = {});
     this.#setState({ state: "connecting" });
@@ -313,7 +318,12 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
         this.#token = fetched;
       }
       this.#address.token = this.#token;
-      const link = await (this.#transports[0] as Transport).dial(this.#address, {
+      if (this.#stuck) {
+        this.#stuck = false;
+        this.#ladder ??= new (await import("./fallback.js")).Ladder(this.#ways, websocket, this.#address, this.#clock);
+        if (line !== this.#line) return;
+      }
+      const link = await this.#way().dial(this.#address, {
         map: (map) => line === this.#line && this.#receive(line, map),
         heard: () => (this.#heardAt = this.#clock.now()),
         ended: (end) => this.#lost(line, end),
@@ -339,7 +349,16 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
     this.session = map.session;
     this.#pingMs = map.ping_ms || this.#pingMs;
     this.#session.messageBytesMax = map.limits?.message_bytes ?? 65_536;
-    if (this.#state === "open") return;
+    if (line.welcomed) return;
+    line.welcomed = true;
+    this.#worked = true;
+    this.#failures = 0;
+    this.#ladder?.worked(() => {
+      if (this.#session.busy) return false;
+      this.#drop();
+      void this.#dial();
+      return true;
+    });
     this.#backoff.opened(this.#clock.now());
     this.#state = "open";
     this.#authenticate(line);
@@ -400,29 +419,26 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
   }
 
   /** Nothing heard for a while: ask, where no heartbeat can be heard. Still nothing: the connection is dead, whatever the platform believes. */
-  #watch(line: Line): void {
-    const beats = line.link?.beats;
-    const quietMs = this.#pingMs + (beats ? SILENCE_MS : 0);
-    const check = () => {
-      const rest = this.#heardAt + quietMs - this.#clock.now();
-      if (rest > 0) this.#arm(rest, check);
-      else if (beats) this.#lost(line, { code: 1006, reason: `nothing heard for ${quietMs} ms` });
-      else this.#probe(line, () => this.#watch(line));
+  #watch(line: Line, asked = false): void {
+    const at = this.#heardAt;
+    const act = () => {
+      if (this.#heardAt > at) this.#watch(line);
+      else if (asked || line.link?.beats) this.#lost(line, { code: 1006, reason: "nothing heard for too long" });
+      else this.#probe(line);
     };
-    this.#arm(quietMs, check);
+    this.#arm(asked ? PONG_MS : at + this.#pingMs + (line.link?.beats ? SILENCE_MS : 0) - this.#clock.now(), act);
   }
 
-  #probe(line: Line, alive: () => void): void {
-    const at = this.#heardAt;
+  #probe(line: Line): void {
     line.link?.send({ op: "ping" });
-    this.#arm(PONG_MS, () => (this.#heardAt > at ? alive() : this.#lost(line, { code: 1006, reason: "no answer to a ping" })));
+    this.#watch(line, true);
   }
 
   /** The network is there again, or somebody looks: no more waiting, and is the connection still one? */
   #hurry(): void {
     const line = this.#line;
     if (this.#state === "waiting") void this.#dial();
-    else if (this.#state === "open" && line && !line.link?.beats) this.#probe(line, () => this.#watch(line));
+    else if (this.#state === "open" && line && !line.link?.beats) this.#probe(line);
   }
 
   #lost(line: Line, end: End): void {
@@ -437,6 +453,9 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
       this.#token = undefined; // another is fetched on the way
       verdict = "now";
     }
+    if ((!line.welcomed || end.unfit) && this.#ways[1] && (verdict === "later" || (status && status !== 401 && status !== 403)) && ++this.#failures >= (this.#worked ? LOYAL_TIMES : 1)) {
+      if (this.#ladder ? this.#ladder.next() : (this.#stuck = true)) return void this.#dial();
+    }
     if (verdict === "never") return this.#shut(new ClosedError(told, goodbye?.reason ?? reason, end.problem ?? "closed", status));
     const retry_ms = this.#backoff.next(verdict, goodbye?.after_ms ?? end.after_ms ?? 0, this.#clock.random(), this.#clock.now());
     this.#arm(retry_ms, () => void this.#dial());
@@ -448,6 +467,7 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
     const { link } = this.#line ?? {};
     this.#line = this.#refreshing = undefined;
     this.#clock.clear(this.#timer);
+    this.#ladder?.left();
     link?.close(1000);
     this.#queue.unshift(...this.#session.lost().map((pending) => ({ map: pending.again as Wire, bytes: 0, pending })));
   }
@@ -477,9 +497,13 @@ export class Hub<Topics extends object = AnyTopics> extends EventTarget {
   }
 }
 
-const closedHere = (): ClosedError => new ClosedError(1000, "closed by the program");
-
-/** A reply without what only the wire needs. */
-function rest({ op: _op, id: _id, ...fields }: Wire): Wire {
-  return fields;
+/** Whether another way than the WebSocket has worked in this tab. */
+function known(url: string): boolean {
+  try {
+    return sessionStorage.getItem("topichub:" + url) !== null; // may be forbidden, or not there
+  } catch {
+    return false;
+  }
 }
+
+const closedHere = (): ClosedError => new ClosedError(1000, "closed by the program");

@@ -5,10 +5,6 @@ import type { Wire } from "./wire.js";
 
 /** A message of a topic. */
 export class Message<T = unknown> {
-  static {
-    Object.defineProperty(this, "name", { value: "Message" }); // for consoles
-  }
-
   readonly op = "message" as const;
   /** The topic it was published to, also where a pattern matched. */
   readonly topic: string;

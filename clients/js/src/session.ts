@@ -36,7 +36,7 @@ export interface Feed {
   known: boolean;
   /** How many messages are still to be replayed, and where each topic will be then. */
   left: number;
-  ends: Map<string, Position>;
+  ends: Record<string, Position>;
   recovered: boolean;
   /** The last that the server has said of it, for those that join. */
   said?: Subscribed;
@@ -75,6 +75,11 @@ export class Session {
     return id;
   }
 
+  /** Whether somebody waits for a reply. */
+  get busy(): boolean {
+    return this.#pending.size > 0;
+  }
+
   /** Nobody waits for this reply any more. */
   forget(id: number): void {
     this.#pending.delete(id);
@@ -109,13 +114,13 @@ export class Session {
     const name = subscription.topic;
     let feed = this.feeds.get(name);
     if (feed) {
-      if (JSON.stringify(feed.options) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name} is subscribed to with other options: end that subscription first, or use the same`);
+      if (JSON.stringify(feed.options) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name} is subscribed to with other options: use the same, or end that first`);
       feed.takers.add(subscription);
       const { said } = feed;
       if (said) queueMicrotask(() => subscription._take({ ...said, replayed: 0 }));
       return;
     }
-    feed = { name, options, takers: new Set([subscription]), live: false, known: false, left: 0, ends: new Map(), recovered: true };
+    feed = { name, options, takers: new Set([subscription]), live: false, known: false, left: 0, ends: {}, recovered: true };
     this.feeds.set(name, feed);
     this.#routes.clear();
     if (this.#open) this.ask(feed);
@@ -150,10 +155,9 @@ export class Session {
     // The latest; the others come as a whole, and what we know of them is passed over.
     const tracks = [...this.#tracks].filter(([topic, { at }]) => at >= 0 && matches(name, topic)).sort(([, a], [, b]) => b.tick - a.tick);
     if (!known && !tracks.length) return first;
-    const after: Record<string, Position> = {};
     let room = this.messageBytesMax / 2;
-    for (const [topic, { epoch, at }] of tracks.slice(0, AFTER_TOPICS_MAX)) if ((room -= topic.length * 3 + 60) > 0) after[topic] = { epoch, offset: at };
-    return { ...command, replay: { after } };
+    const latest = tracks.slice(0, AFTER_TOPICS_MAX).filter(([topic]) => (room -= topic.length * 3 + 60) > 0);
+    return { ...command, replay: { after: Object.fromEntries(latest.map(([topic, { epoch, at }]) => [topic, { epoch, offset: at }])) } };
   }
 
   /** Asks the server for it, if it is still wanted. */
@@ -196,7 +200,7 @@ export class Session {
     else if (map.op === "gap") this.#gap(map);
     else if (map.op === "presence") feed && this.#tell(feed, map as SubscriptionEvent);
     else if (map.op === "subscribed") feed && this.#begin(feed, map);
-    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError(map.code, `the server has ended the subscription to ${map.topic}: ${map.code}`));
+    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError(map.code, `the server ended ${map.topic}: ${map.code}`));
     else return false;
     return true;
   }
@@ -205,9 +209,9 @@ export class Session {
   #begin(feed: Feed, { topic, epoch, offset, positions, replayed = 0, recovered = true }: Wire): void {
     if (this.feeds.get(feed.name) !== feed) return; // ended meanwhile
     const resumed = feed.live;
-    feed.ends = new Map(Object.entries((positions as Record<string, Position> | undefined) ?? (epoch ? { [topic]: { epoch, offset } } : {})));
+    feed.ends = (positions as Record<string, Position> | undefined) ?? (epoch ? { [topic]: { epoch, offset } } : {});
     const anew: string[] = [];
-    for (const [name, end] of feed.ends) {
+    for (const [name, end] of Object.entries(feed.ends)) {
       const track = this.#tracks.get(name);
       const other = track && (track.epoch !== end.epoch || (!recovered && track.seen > end.offset)); // what we have of it is of another log
       if (track && !other) {
@@ -223,7 +227,7 @@ export class Session {
     feed.recovered = recovered;
     if (!replayed) feed.known = true;
     this.#tell(feed, (feed.said = { op: "subscribed", topic: feed.name, ...(epoch && { epoch, offset }), replayed, recovered, resumed }));
-    for (const name of anew) this.#tell(feed, { op: "gap", topic: name, epoch: feed.ends.get(name)?.epoch, why: "epoch" });
+    for (const name of anew) this.#tell(feed, { op: "gap", topic: name, epoch: feed.ends[name]?.epoch, why: "epoch" });
   }
 
   #message(map: Wire): void {
@@ -241,7 +245,7 @@ export class Session {
     for (const feed of feeds) {
       if (!feed.live) continue;
       for (const taker of feed.takers) taker._take(message);
-      if (feed.left > 0 && message.replayed && feed.ends.has(topic)) this.#count(feed, 1);
+      if (feed.left > 0 && message.replayed && Object.hasOwn(feed.ends, topic)) this.#count(feed, 1);
     }
   }
 
@@ -277,7 +281,7 @@ export class Session {
     feed.left -= come;
     if (feed.left > 0 || !feed.recovered) return;
     feed.known = true;
-    for (const [topic, end] of feed.ends) this.#advance(feed, topic, end);
+    for (const [topic, end] of Object.entries(feed.ends)) this.#advance(feed, topic, end);
   }
 
   /** A topic is where the server said it would be, unless another subscription is still getting its past. */

@@ -1,7 +1,8 @@
 /** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
 
 import { BufferOverflow, type HubError } from "./errors.js";
-import { Message, type Gap, type Presence, type Subscribed, type SubscriptionEvent } from "./message.js";
+import { TypedTarget } from "./target.js";
+import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 
 /** What the events of a {@link Subscription} hold under `detail`. */
 export interface SubscriptionEventMap<T> {
@@ -25,11 +26,7 @@ const DONE = { done: true, value: undefined } as const;
  * Iterate it for the messages, or `events()` for all that happens, or listen to it. Until it is iterated or somebody listens to its
  * messages, they wait in its buffer. Who leaves the loop unsubscribes. Several loops share the messages out among them.
  */
-export class Subscription<T = unknown> extends EventTarget implements AsyncIterable<Message<T>, undefined> {
-  static {
-    Object.defineProperty(this, "name", { value: "Subscription" }); // for consoles
-  }
-
+export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<T>> implements AsyncIterable<Message<T>, undefined> {
   /** The topic or pattern subscribed to. */
   readonly topic: string;
   /** Resolves when the server has agreed for the first time; rejects if it ends before. */
@@ -39,7 +36,6 @@ export class Subscription<T = unknown> extends EventTarget implements AsyncItera
 
   #ready!: { resolve: (event: Subscribed) => void; reject: (error: unknown) => void };
   #queue: SubscriptionEvent<T>[] = [];
-  #head = 0;
   #gaps = new Map<string, Gap>(); // what the buffer has dropped, to be told before anything else
   #waiters: Waiter<T>[] = [];
   #listened = false; // anything at all
@@ -82,43 +78,34 @@ export class Subscription<T = unknown> extends EventTarget implements AsyncItera
     return this.#iterate(true);
   }
 
-  override addEventListener<K extends keyof SubscriptionEventMap<T>>(
-    type: K,
-    listener: ((event: SubscriptionEventMap<T>[K]) => void) | { handleEvent(event: SubscriptionEventMap<T>[K]): void } | null,
-    options?: AddEventListenerOptions | boolean,
-  ): void {
+  override addEventListener(...args: Parameters<EventTarget["addEventListener"]>): void {
     this.#listened = true;
-    if (type === "message") {
+    if (args[0] === "message") {
       this.#heard = true;
       if (!this.#iterated) this.#queue = [];
     }
-    super.addEventListener(type, listener as EventListener, options);
-  }
-
-  override removeEventListener<K extends keyof SubscriptionEventMap<T>>(
-    type: K,
-    listener: ((event: SubscriptionEventMap<T>[K]) => void) | { handleEvent(event: SubscriptionEventMap<T>[K]): void } | null,
-    options?: EventListenerOptions | boolean,
-  ): void {
-    super.removeEventListener(type, listener as EventListener, options);
+    super.addEventListener(...args);
   }
 
   #iterate(all: boolean): AsyncIterableIterator<SubscriptionEvent<T>, undefined> {
     this.#iterated = true;
-    const iterator: AsyncIterableIterator<SubscriptionEvent<T>, undefined> = {
-      next: () => {
-        const event = this.#shift(all);
-        if (event) return Promise.resolve({ done: false as const, value: event });
-        if (this.#ended) return this.error ? Promise.reject(this.error) : Promise.resolve(DONE);
-        return new Promise((resolve, reject) => this.#waiters.push({ all, resolve, reject }));
-      },
-      return: () => {
+    return {
+      next: () =>
+        new Promise((resolve, reject) => {
+          const value = this.#shift(all);
+          if (value) resolve({ value });
+          else if (!this.#ended) this.#waiters.push({ all, resolve, reject });
+          else if (this.error) reject(this.error);
+          else resolve(DONE);
+        }),
+      return: async () => {
         void this.unsubscribe();
-        return Promise.resolve(DONE);
+        return DONE;
       },
-      [Symbol.asyncIterator]: () => iterator,
+      [Symbol.asyncIterator]() {
+        return this;
+      },
     };
-    return iterator;
   }
 
   #shift(all: boolean): SubscriptionEvent<T> | undefined {
@@ -126,15 +113,9 @@ export class Subscription<T = unknown> extends EventTarget implements AsyncItera
       this.#gaps.delete(topic);
       if (all) return gap;
     }
-    while (this.#head < this.#queue.length) {
-      const event = this.#queue[this.#head++] as SubscriptionEvent<T>;
-      if (this.#head === this.#queue.length || this.#head > 4096) {
-        this.#queue = this.#queue.slice(this.#head);
-        this.#head = 0;
-      }
-      if (all || event.op === "message") return event;
-    }
-    return undefined;
+    let event;
+    while ((event = this.#queue.shift())) if (all || event.op === "message") return event;
+    return event;
   }
 
   /** @internal Something happens. */
@@ -146,9 +127,9 @@ export class Subscription<T = unknown> extends EventTarget implements AsyncItera
     if (waiter) {
       if (!waiter.all && event.op !== "message") return;
       this.#waiters.shift();
-      waiter.resolve({ done: false, value: event });
+      waiter.resolve({ value: event });
     } else if (this.#iterated || !this.#heard) {
-      if (this.#queue.length - this.#head >= this.buffer) {
+      if (this.#queue.length >= this.buffer) {
         if (this.overflow === "error") {
           this._end(new BufferOverflow(this.topic, this.buffer));
           void this.#leave(this);
@@ -162,18 +143,13 @@ export class Subscription<T = unknown> extends EventTarget implements AsyncItera
 
   /** The oldest goes, and a gap stands in its place. */
   #drop(): void {
-    const event = this.#queue[this.#head];
-    (this.#queue as unknown[])[this.#head++] = undefined;
-    if (this.#head > 4096) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
-    }
+    const event = this.#queue.shift();
     if (event?.op !== "message" && event?.op !== "gap") return;
     const { topic, epoch } = event;
-    const [first, last] = event.op === "message" ? [event.offset, event.offset] : [event.from, event.to];
-    const gap = this.#gaps.get(topic);
-    const from = gap ? gap.from : first;
-    this.#gaps.set(topic, from === undefined || last === undefined || (gap && gap.epoch !== epoch) ? { op: "gap", topic, why: "buffer" } : { op: "gap", topic, epoch, from, to: last, why: "buffer" });
+    const { from = (event as Message).offset, to = from } = event as Gap;
+    const before = this.#gaps.get(topic);
+    const known = from && (!before || (before.from && before.epoch === epoch)); // a gap of unknown extent makes all unknown
+    this.#gaps.set(topic, { op: "gap", topic, ...(known && { epoch, from: before?.from ?? from, to: to as number }), why: "buffer" });
   }
 
   /** @internal It is over. Without an error, what waits is forgotten. */

@@ -13,9 +13,7 @@ export const json: Codec = {
 export function withBase64(map: Wire): Wire {
   if (!(map.data instanceof Uint8Array)) return map;
   const { data, ...rest } = map;
-  let binary = "";
-  for (const byte of data as Uint8Array) binary += String.fromCharCode(byte);
-  return { ...rest, data_base64: btoa(binary) };
+  return { ...rest, data_base64: btoa(Array.from(data as Uint8Array, (byte) => String.fromCharCode(byte)).join("")) };
 }
 
 /** The bytes of base64 text. */

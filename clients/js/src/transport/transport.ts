@@ -13,6 +13,8 @@ export interface End {
   problem?: string | undefined;
   /** How long to stay away at least. */
   after_ms?: number | undefined;
+  /** This transport leads nowhere here, whatever it seemed: another should be tried. */
+  unfit?: boolean;
 }
 
 /** What a hub is told by a line. */

@@ -1,33 +1,19 @@
-/** A line over a WebSocket: that of the platform, or of the package `ws` where there is none. */
+/** A line over a WebSocket. */
 
 import { CommandError } from "../errors.js";
 import type { Wire } from "../wire.js";
-import { problemOf } from "./problem.js";
-import type { End, Link, Transport } from "./transport.js";
+import type { End, Transport } from "./transport.js";
 
-/** What `ws` has beyond the standard: a refused handshake can be looked at, and pings are heard. */
-interface Emitter {
-  on?(type: string, listener: (...values: never[]) => void): void;
-}
-
-interface Refusal {
-  statusCode: number;
-  headers: Record<string, string | undefined>;
-  on(type: string, listener: (chunk?: unknown) => void): void;
-}
+/** Where programs may do more than pages: see `node.ts`. */
+const onNode = Boolean((globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node);
 
 export const websocket: Transport = {
   name: "websocket",
-  async dial({ ws, codec, WebSocket: given }, listener): Promise<Link> {
-    const [package_] = ["ws"] as const; // no literal, so that bundlers for browsers do not look for it
-    const Socket = (given ?? globalThis.WebSocket ?? (await import(/* @vite-ignore */ /* webpackIgnore: true */ package_)).default) as typeof WebSocket;
-    const socket = new Socket(ws, [codec.subprotocol]) as WebSocket & Emitter;
-    socket.binaryType = "arraybuffer";
+  async dial({ ws, codec, WebSocket: given }, listener) {
     let bytesMax = Infinity;
     let over = false;
-    const end = (code: number, found: End) => {
+    const end = (found: End, code = 1000) => {
       if (over) return;
-      over = true;
       close(code);
       listener.ended(found);
     };
@@ -40,40 +26,30 @@ export const websocket: Transport = {
       }
     };
 
+    const socket = onNode ? await (await import("./node.js")).open(ws, codec.subprotocol, given, listener.heard, end) : new ((given as typeof WebSocket) ?? WebSocket)(ws, [codec.subprotocol]);
+    socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
       if (over) return;
       let map;
       try {
         map = codec.decode(data) as Wire;
-        if (map === null || typeof map !== "object" || Array.isArray(map)) throw map;
+        if (!map || typeof map !== "object" || Array.isArray(map)) throw map;
       } catch {
-        return end(1002, { code: 1006, reason: "what came is not of this protocol" });
+        return end({ code: 1006, reason: "what came is not of this protocol" }, 1002);
       }
       if (map.op === "welcome") bytesMax = map.limits?.message_bytes ?? bytesMax;
       listener.map(map);
     };
-    socket.onclose = ({ code, reason }) => end(1000, { code, reason });
+    socket.onclose = end;
     socket.onerror = () => {}; // a close follows
-    socket.on?.("ping", () => listener.heard());
-    socket.on?.("unexpected-response", (request: { destroy(): void }, response: Refusal) => {
-      const { statusCode: status, headers } = response;
-      let body = "";
-      const refused = () => {
-        request.destroy();
-        end(1000, { ...problemOf(status, body), after_ms: Number(headers["retry-after"]) * 1000 || 0 });
-      };
-      response.on("data", (chunk) => (body += chunk).length > 65_536 && refused());
-      response.on("end", refused);
-      response.on("error", refused);
-    });
 
     return {
-      beats: Boolean(socket.on),
+      beats: "on" in socket,
       close,
       send(map) {
         const frame = codec.encode(map);
-        const bytes = typeof frame !== "string" ? frame.length : frame.length * 3 > bytesMax ? new TextEncoder().encode(frame).length : 0;
-        if (bytes > bytesMax) throw new CommandError("too_large", `a message of ${bytes} bytes is over the server's limit of ${bytesMax}`);
+        const bytes = typeof frame === "string" && frame.length * 3 > bytesMax ? new TextEncoder().encode(frame).length : frame.length;
+        if (bytes > bytesMax) throw new CommandError("too_large", `${bytes} bytes are over the server's limit of ${bytesMax}`);
         socket.send(frame);
       },
     };
