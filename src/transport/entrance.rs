@@ -44,12 +44,26 @@ impl Entrance {
 
     /// Waits until it is the newcomer's turn and it speaks HTTP. Who is refused is told so.
     pub(super) async fn enter(&self, newcomer: Newcomer) -> Option<Stream> {
-        let Newcomer { mut socket, mut address, admitted } = newcomer;
-        let (mut ticket, handshake) = match admitted {
+        let Newcomer { socket, address, admitted } = newcomer;
+        let (ticket, handshake) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => return self.refuse(socket, refusal).await,
         };
+        // Whoever has said nothing yet costs no work, and takes no turn from those who have.
+        self.in_time(socket.readable()).await.map_err(log_failure).ok()?;
         self.turnstile.pass().await;
+        // Kilobytes, and not yet there while a newcomer waits for its turn.
+        Box::pin(self.make_out(socket, address, ticket, handshake)).await
+    }
+
+    /// Finds out who it is and makes the connection secure.
+    async fn make_out(
+        &self,
+        mut socket: Socket,
+        mut address: Option<SocketAddr>,
+        mut ticket: Ticket,
+        handshake: Handshake,
+    ) -> Option<Stream> {
         if let Some(client) = self.named_by_proxy(&mut socket, address).await.map_err(log_failure).ok()? {
             address = Some(client);
             if let Err(refusal) = self.admission.attribute(&mut ticket, client.ip()) {

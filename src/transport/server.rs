@@ -166,7 +166,8 @@ fn http_service<Accepted: Into<Socket> + 'static>(
                 async move {
                     let Some(stream) = entrance.enter(newcomer).await else { return Ok(()) };
                     let address = stream.arrival.address;
-                    http.call((stream, Protocol::Http1, address)).await
+                    // Kilobytes, and not yet there while a newcomer waits for its turn.
+                    Box::pin(http.call((stream, Protocol::Http1, address))).await
                 }
             }))
         }

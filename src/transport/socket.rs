@@ -64,6 +64,16 @@ impl Socket {
         }
     }
 
+    /// Waits until the peer has said something, or has hung up.
+    pub(crate) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.readable().await,
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.readable().await,
+            Self::Tls(_) => Ok(()),
+        }
+    }
+
     /// How many bytes are sealed that the kernel has not taken. Before they are gone nothing else is written.
     pub(crate) fn sealed_bytes(&self) -> usize {
         match self {
