@@ -53,10 +53,10 @@ export class ClosedError extends HubError {
   }
 }
 
-/** Code `offline`: there is no connection, and the publish was not to be queued. Code `queue_full`: it was, and the queue is full. */
+/** Code `not_connected`: there is no connection, and the publish was not to be queued. Code `queue_full`: it was, and the queue is full. */
 export class OfflineError extends HubError {
-  constructor(code: "offline" | "queue_full") {
-    super(code, code === "offline" ? 'not connected: wait for the state "open", or use `offline: "queue"`' : "not connected, and the queue is full");
+  constructor(code: "not_connected" | "queue_full") {
+    super(code, code === "not_connected" ? 'not connected: wait for the state "open", or use `offline: "queue"`' : "not connected, and the queue is full");
   }
 }
 

@@ -281,7 +281,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       let id = 0;
       if (this.#state === "open") id = this.#session.command(map, pending);
       else if (offline === "queue") this.#enqueue(map, pending);
-      else throw new OfflineError("offline");
+      else throw new OfflineError("not_connected");
       const abort = () => {
         this.#session.forget(id);
         this.#queue = this.#queue.filter((queued) => queued.pending !== pending || ((this.#queued -= queued.bytes), false));
@@ -381,6 +381,12 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   #authenticate(line: Line): void {
     const credential = this.#token === undefined ? this.#options.user && { user: this.#options.user } : { token: this.#token };
     if (!credential) return;
+    const done = ({ user }: Wire) => {
+      this.user = user;
+      const refused = this.#refreshing;
+      this.#refreshing = undefined;
+      for (const feed of refused ?? []) this.#session.ask(feed);
+    };
     const fail = (error: HubError) => {
       if (line !== this.#line) return;
       if (error.code === "unauthorized" && typeof this.#options.token === "function" && !this.#fresh) {
@@ -390,7 +396,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       } else if (error instanceof CommandError && error.retry) this.#lost(line, { code: 1006, reason: error.message, after_ms: error.after_ms });
       else this.#shut(new ClosedError(4001, error.message, error.code));
     };
-    this.#session.command({ op: "authenticate", ...credential }, { done: ({ user }) => (this.user = user as string | undefined), fail });
+    this.#session.command({ op: "authenticate", ...credential }, { done, fail });
   }
 
   /** Another token, in the same session. */
@@ -401,9 +407,6 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     this.#token = this.#address.token = fetched;
     if (line !== this.#line || this.#state !== "open") return;
     this.#authenticate(line);
-    const refused = this.#refreshing;
-    this.#refreshing = undefined;
-    for (const feed of refused ?? []) this.#session.ask(feed);
   }
 
   /** Whether a subscription that was refused is tried again. */

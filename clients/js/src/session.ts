@@ -171,9 +171,8 @@ export class Session {
         if (error.code === "limit_reached" && command.replay && isPattern(feed.name)) {
           // Too many topics for a replay; then there is only the present.
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
-          const told = feed.live || feed.options.replay;
           delete command.replay;
-          this.command(command, { ...pending, done: (reply) => (this.#begin(feed, reply), told && this.#tell(feed, { op: "gap", topic: feed.name, why: "unknown" })) });
+          this.command(command, { ...pending, done: (reply) => (this.#begin(feed, reply), this.#tell(feed, { op: "gap", topic: feed.name, why: "unknown" })) });
         } else if (!this.refused(feed, error)) this.#remove(feed, error);
       },
     };
