@@ -191,12 +191,12 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const http = new URL(".", ws);
     http.protocol = http.protocol.replace("ws", "http");
     http.search = "";
-    this.#address = { ws: ws.href, http: http.href, codec, WebSocket: options.WebSocket, fetch: options.fetch ?? globalThis.fetch, token: undefined };
+    this.#address = { ws: ws.href, http: http.href, codec, WebSocket: options.WebSocket, fetch: options.fetch ?? fetch, clock, token: undefined };
     this.#options = options;
     this.#clock = clock;
     this.#backoff = new Backoff(backoff?.base ?? 500, backoff?.max ?? 30_000);
     this.#ways = transports;
-    this.#stuck = transports[0] === "events" || transports[0] === "poll" || known(ws.href);
+    this.#stuck = transports[0] === "events" || transports[0] === "poll" || Boolean(knownWay(ws.href));
     this.#token = typeof token === "string" ? token : undefined;
     this.#session = new Session(
       (map) => this.#line?.link?.send(map),
@@ -320,7 +320,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       this.#address.token = this.#token;
       if (this.#stuck) {
         this.#stuck = false;
-        this.#ladder ??= new (await import("./fallback.js")).Ladder(this.#ways, websocket, this.#address, this.#clock);
+        this.#ladder ??= new (await import("./fallback.js")).Ladder(this.#ways, websocket, this.#address, known, knownWay(this.#address.ws));
         if (line !== this.#line) return;
       }
       const link = await this.#way().dial(this.#address, {
@@ -456,7 +456,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       this.#token = undefined; // another is fetched on the way
       verdict = "now";
     }
-    if ((!line.welcomed || end.unfit) && this.#ways[1] && (verdict === "later" || (status && status !== 401 && status !== 403)) && ++this.#failures >= (this.#worked ? LOYAL_TIMES : 1)) {
+    if ((!line.welcomed || end.unfit) && this.#ways[1] && (verdict === "later" || (status && status !== 401 && status !== 403)) && ++this.#failures >= (this.#worked && !end.unfit ? LOYAL_TIMES : 1)) {
       if (this.#ladder ? this.#ladder.next() : (this.#stuck = true)) return void this.#dial();
     }
     if (verdict === "never") return this.#shut(new ClosedError(told, goodbye?.reason ?? reason, end.problem ?? "closed", status));
@@ -500,12 +500,14 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 }
 
-/** Whether another way than the WebSocket has worked in this tab. */
-function known(url: string): boolean {
+/** Which other way than the WebSocket leads to a URL, for the next hub of this program. A tab remembers as well. */
+const known = new Map<string, string>();
+
+function knownWay(url: string): string | null | undefined {
   try {
-    return sessionStorage.getItem("topichub:" + url) !== null; // may be forbidden, or not there
+    return known.get(url) ?? sessionStorage.getItem("topichub:" + url); // may be forbidden, or not there
   } catch {
-    return false;
+    return undefined;
   }
 }
 

@@ -22,6 +22,7 @@ export { Message } from "./message.js";
 export type { Gap, Member, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 export { Subscription } from "./subscription.js";
 export type { SubscriptionEventMap } from "./subscription.js";
+export { json } from "./codec/json.js";
 export { isPattern, matches } from "./topic.js";
 export type { Codec, Position, Wire } from "./wire.js";
 export type { Clock } from "./clock.js";

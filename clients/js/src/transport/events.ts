@@ -6,7 +6,8 @@ import type { Transport } from "./transport.js";
 
 class EventsLink extends HttpLink {
   protected override async listen(commands: Wire[], signal: AbortSignal): Promise<void> {
-    const late = setTimeout(() => this.fail(new Refused({ code: 1006, reason: `no event within ${FIRST_MS} ms: something on the way keeps them back`, unfit: true })), FIRST_MS);
+    const { clock } = this.address;
+    const late = clock.set(() => this.fail(new Refused({ code: 1006, reason: `no event within ${FIRST_MS} ms: something on the way keeps them back`, unfit: true })), FIRST_MS);
     try {
       const response = await this.events("", "text/event-stream", commands, signal);
       if (!response.headers.get("content-type")?.startsWith("text/event-stream")) throw new Refused({ code: 1006, reason: "what came is no stream of events", unfit: true });
@@ -18,7 +19,7 @@ class EventsLink extends HttpLink {
         const { done, value } = await reader.read();
         if (signal.aborted) return;
         if (done) throw new Refused({ code: 1006, reason: "the stream has ended" });
-        clearTimeout(late);
+        clock.clear(late);
         this.listener.heard();
         const lines = (rest + decoder.decode(value, { stream: true })).split(/\r?\n/);
         rest = lines.pop() as string;
@@ -33,7 +34,7 @@ class EventsLink extends HttpLink {
         }
       }
     } finally {
-      clearTimeout(late);
+      clock.clear(late);
     }
   }
 }

@@ -40,6 +40,11 @@ export abstract class HttpLink implements Link {
   /** Lets events come until the signal says otherwise. */
   protected abstract listen(commands: Wire[], signal: AbortSignal): Promise<void>;
 
+  /** Whether subscriptions wait for their reply. */
+  protected get isAwaited(): boolean {
+    return this.#ids.size > 0;
+  }
+
   close(): void {
     this.#over.abort();
     this.#stream?.abort();

@@ -1,14 +1,11 @@
 /** Which way to try next, where it is not just the first. What has worked is remembered for the next hub of this program, and of this tab. */
 
-import type { Clock } from "../clock.js";
 import { events } from "./events.js";
 import { poll } from "./poll.js";
 import type { Address, Link, Transport } from "./transport.js";
 
 const BETTER_MS = 120_000; // how often the best way is tried, while it is another that works
 const WELCOME_MS = 10_000;
-
-const memory = new Map<string, string>();
 
 export class Ladder {
   readonly #ways: Transport[];
@@ -20,9 +17,9 @@ export class Ladder {
     ways: readonly (string | Transport)[],
     websocket: Transport,
     private readonly address: Address,
-    private readonly clock: Clock,
+    private readonly memory: Map<string, string>,
+    known: string | null | undefined,
   ) {
-    const known = memory.get(address.ws) ?? this.#storage((storage) => storage.getItem(this.#key));
     this.#ways = ways.map((way) => (typeof way === "object" ? way : way === "events" ? events : way === "poll" ? poll : websocket));
     // It is loaded because the first has failed, unless another is known to work or the first is one of those here.
     this.#at = Math.max(this.#ways.findIndex(({ name }) => name === known), this.#ways[0] === websocket ? 1 : 0);
@@ -48,34 +45,34 @@ export class Ladder {
     const [best] = this.#ways as [Transport];
     const { name } = this.way;
     if (this.#at === 0) {
-      memory.delete(this.address.ws);
+      this.memory.delete(this.address.ws);
       this.#storage((storage) => storage.removeItem(this.#key));
       return;
     }
-    memory.set(this.address.ws, name);
+    this.memory.set(this.address.ws, name);
     this.#storage((storage) => storage.setItem(this.#key, name));
     this.#seek(best, change);
   }
 
   /** The connection is no more. */
   left(): void {
-    this.clock.clear(this.#timer);
+    this.address.clock.clear(this.#timer);
     this.#stop();
   }
 
   #seek(best: Transport, change: () => boolean): void {
-    this.#timer = this.clock.set(() => {
+    this.#timer = this.address.clock.set(() => {
       let link: Link | undefined;
       let over = false;
       const end = () => {
         if (over) return false;
         over = true;
-        this.clock.clear(late);
+        this.address.clock.clear(late);
         link?.close(1000);
         return true;
       };
       const ended = () => end() && this.#seek(best, change);
-      const late = this.clock.set(ended, WELCOME_MS);
+      const late = this.address.clock.set(ended, WELCOME_MS);
       const map = () => {
         if (!end()) return;
         const at = this.#at;

@@ -9,9 +9,11 @@ const PAUSE_MS = 1000; // after an answer that should have waited and has not
 
 class PollLink extends HttpLink {
   protected override async listen(commands: Wire[], signal: AbortSignal): Promise<void> {
+    const { clock } = this.address;
     for (;;) {
-      const begun = performance.now();
-      const response = await this.events(`?wait=${WAIT_S}`, "application/json", commands.map(withoutPresence), signal);
+      const begun = clock.now();
+      const waits = !this.isAwaited; // the reply to a subscription comes at once
+      const response = await this.events(`?wait=${waits ? WAIT_S : 0}`, "application/json", commands.map(withoutPresence), signal);
       const maps = (await response.json().catch(() => undefined)) as Wire[] | undefined;
       if (signal.aborted) return;
       if (!Array.isArray(maps)) throw new Refused({ code: 1006, reason: "what came is no answer to a poll", unfit: true });
@@ -21,7 +23,7 @@ class PollLink extends HttpLink {
         if (signal.aborted) return;
       }
       if (maps.some(({ op }) => op === "goodbye")) throw new Refused({ code: 1006, reason: "the server has said goodbye" });
-      if (!maps.some(({ op }) => op === "message" || op === "gap") && performance.now() - begun < PAUSE_MS) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      if (waits && !maps.some(({ op }) => op === "message" || op === "gap") && clock.now() - begun < PAUSE_MS) await new Promise<void>((resolve) => clock.set(resolve, PAUSE_MS));
       if (signal.aborted) return;
       commands = this.listener.resume();
     }

@@ -1,5 +1,6 @@
 /** What a hub asks of a transport: a line to the server that carries maps both ways. */
 
+import type { Clock } from "../clock.js";
 import type { Codec, Wire } from "../wire.js";
 
 /** How a line has ended, or why there is none. */
@@ -49,6 +50,7 @@ export interface Address {
   token: string | undefined;
   readonly WebSocket: unknown;
   readonly fetch: typeof fetch;
+  readonly clock: Clock;
 }
 
 /** A way to a server. */
