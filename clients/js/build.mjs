@@ -10,9 +10,11 @@ import { minify } from "terser";
 
 const here = import.meta.dirname;
 const dist = `${here}/dist`;
-const ENTRIES = { index: "index", msgpack: "msgpack", fallback: "fallback", node: "transport/node" };
+const ENTRIES = { index: "index", msgpack: "msgpack", fallback: "fallback", node: "transport/node", "shared-worker": "shared-worker", worker: "worker" };
 /** Loaded when they are needed, by all: only as ES modules. */
 const LATER = ["fallback", "node"];
+/** For browsers only, where there is no CommonJS. */
+const BROWSER = ["shared-worker", "worker"];
 /** Properties of our own objects that nobody outside sees, beside those that begin with `_`. None of them is on the wire. */
 const INTERNALS = ["takers", "live", "known", "ends", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command"];
 
@@ -21,14 +23,14 @@ mkdirSync(dist);
 const mangleCache = {};
 for (const format of ["esm", "cjs"]) {
   for (const [name, source] of Object.entries(ENTRIES)) {
-    if (format === "cjs" && LATER.includes(name)) continue;
+    if (format === "cjs" && [...LATER, ...BROWSER].includes(name)) continue;
     const built = await build({
       entryPoints: [`${here}/src/${source}.ts`],
       bundle: true,
       format,
       target: "es2022",
       outfile: `${dist}/${name}.js`,
-      external: LATER.map((later) => `./${later}.js`),
+      external: [...LATER, ...(BROWSER.includes(name) ? ["index"] : [])].map((other) => `./${other}.js`),
       mangleProps: new RegExp(`^(_.+|${INTERNALS.join("|")})$`),
       mangleCache,
       minifySyntax: true,

@@ -320,7 +320,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       this.#address.token = this.#token;
       if (this.#stuck) {
         this.#stuck = false;
-        this.#ladder ??= new (await import("./fallback.js")).Ladder(this.#ways, websocket, this.#address, known, knownWay(this.#address.ws));
+        this.#ladder ??= new (await import("./fallback.js")).Ladder(this.#ways, websocket, this.#address, known, knownWay(this.#address.ws), this.#failures);
         if (line !== this.#line) return;
       }
       const link = await this.#way().dial(this.#address, {
@@ -342,6 +342,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     if (map.op === "welcome") this.#welcome(line, map);
     else if (map.op === "goodbye") line.goodbye = map; // the close follows
     else if (map.op === "expiring") this.#refresh(line).catch(() => {}); // at the end there is a 4203
+    else if (map.op === "$state") this.#mirror(map.change);
     else if (map.op === "error") this.#trouble(new CommandError(map.code, map.message, map.retry, map.after_ms));
   }
 
@@ -363,6 +364,20 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     this.#state = "open";
     this.#authenticate(line);
     this.#session.opened();
+    this.#flush();
+    this.#watch(line);
+    this.#setState({ state: "open" });
+  }
+
+  /** Of a connection that is shared with other tabs: it is in this state. */
+  #mirror(change: StateChange): void {
+    this.#state = change.state;
+    if (change.state === "open") this.#flush();
+    this.#setState(change);
+  }
+
+  /** Says what has waited for a connection. */
+  #flush(): void {
     const queue = this.#queue;
     this.#queue = [];
     this.#queued = 0;
@@ -373,8 +388,6 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
         pending.fail(error as HubError);
       }
     }
-    this.#watch(line);
-    this.#setState({ state: "open" });
   }
 
   /** Says who this is. What follows is carried out after it, so nobody waits. */

@@ -251,6 +251,7 @@ export class Session {
   #gap({ topic, epoch, from, to, why }: Wire): void {
     const feeds = this.#routeOf(topic).filter(isLive);
     if (!feeds.length) return;
+    if (to === undefined) return feeds.forEach((feed) => this.#tell(feed, { op: "gap", topic, epoch, why })); // told by a shared worker
     const track = this.#trackOf(topic, epoch);
     if (to <= track.seen) return;
     const gap: Gap = { op: "gap", topic, epoch, from: Math.max(from, track.seen + 1), to, why };

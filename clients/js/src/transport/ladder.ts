@@ -19,10 +19,10 @@ export class Ladder {
     private readonly address: Address,
     private readonly memory: Map<string, string>,
     known: string | null | undefined,
+    failures: number,
   ) {
     this.#ways = ways.map((way) => (typeof way === "object" ? way : way === "events" ? events : way === "poll" ? poll : websocket));
-    // It is loaded because the first has failed, unless another is known to work or the first is one of those here.
-    this.#at = Math.max(this.#ways.findIndex(({ name }) => name === known), this.#ways[0] === websocket ? 1 : 0);
+    this.#at = Math.max(this.#ways.findIndex(({ name }) => name === known), failures && 1);
   }
 
   get way(): Transport {
