@@ -150,11 +150,11 @@ export abstract class HttpLink implements Link {
   /** Passes on what the server says, as if it had been said on a WebSocket. */
   protected tell(map: Wire): void {
     if (this.#over.signal.aborted) return;
-    if (map.op === "subscribed" && map.id === undefined) {
-      if (this.#ids.has(map.topic)) {
-        map = { ...map, id: this.#ids.get(map.topic) };
-        this.#ids.delete(map.topic);
-      } else if (map.recovered !== false) return; // it just goes on
+    if (map.op === "subscribed") {
+      const id = this.#ids.get(map.topic);
+      if (id === undefined && map.recovered !== false) return; // it just goes on
+      this.#ids.delete(map.topic);
+      map = { ...map, id }; // the server has counted by itself
     }
     this.listener.map(map);
   }
