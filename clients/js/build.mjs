@@ -16,7 +16,13 @@ const LATER = ["fallback", "node"];
 /** For browsers only, where there is no CommonJS. */
 const BROWSER = ["shared-worker", "worker"];
 /** Properties of our own objects that nobody outside sees, beside those that begin with `_`. None of them is on the wire. */
-const INTERNALS = ["takers", "live", "known", "ends", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command"];
+const INTERNALS = ["takers", "live", "known", "ends", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command", "seen", "tick", "said", "refused", "pending", "link", "goodbye", "settle", "fail", "say", "left", "top", "worked", "way"];
+
+/** Private names as properties that are mangled, which compress better: a tenth of a kilobyte in `index.js`. */
+const privates = {
+  name: "privates",
+  setup: ({ onLoad }) => onLoad({ filter: /clients\/js\/src\/.*\.ts$/ }, ({ path }) => ({ loader: "ts", contents: readFileSync(path, "utf8").replace(/(?<![\w"'`/])#(?=[a-z]\w*)/g, "_") })),
+};
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
@@ -36,6 +42,7 @@ for (const format of ["esm", "cjs"]) {
       minifySyntax: true,
       sourcemap: true,
       legalComments: "inline",
+      plugins: [privates],
       write: false,
       logLevel: "warning",
     });

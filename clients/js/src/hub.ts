@@ -274,7 +274,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       if (this.#state === "closed") throw this.#error ?? closedHere();
       const settled = new AbortController();
       const pending: Pending = {
-        done: ({ op: _op, id: _id, ...reply }) => (settled.abort(), resolve(reply)),
+        settle: ({ op: _op, id: _id, ...reply }) => (settled.abort(), resolve(reply)),
         fail: (error) => (settled.abort(), reject(error)),
         again: map.dedup && map,
       };
@@ -394,7 +394,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   #authenticate(line: Line): void {
     const credential = this.#token === undefined ? this.#options.user && { user: this.#options.user } : { token: this.#token };
     if (!credential) return;
-    const done = ({ user }: Wire) => {
+    const settle = ({ user }: Wire) => {
       this.user = user;
       const refused = this.#refreshing;
       this.#refreshing = undefined;
@@ -409,7 +409,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       } else if (error instanceof CommandError && error.retry) this.#lost(line, { code: 1006, reason: error.message, after_ms: error.after_ms });
       else this.#shut(new ClosedError(4001, error.message, error.code));
     };
-    this.#session.command({ op: "authenticate", ...credential }, { done, fail });
+    this.#session.command({ op: "authenticate", ...credential }, { settle, fail });
   }
 
   /** Another token, in the same session. */

@@ -16,7 +16,7 @@ export function connect<Topics extends object = AnyTopics>(url: string | URL, op
 }
 
 export { Hub } from "./hub.js";
-export type { AnyTopics, ConnectOptions, History, HubEventMap, Published, PublishOptions, PresenceState, State, StateChange, SubscribeOptions } from "./hub.js";
+export type { AnyTopics, ConnectOptions, History, HubEventMap, Published, PublishOptions, PresenceState, State, StateChange, SubscribeOptions, Way } from "./hub.js";
 export { BufferOverflow, ClosedError, CommandError, ConnectionLost, HubError, OfflineError } from "./errors.js";
 export { Message } from "./message.js";
 export type { Gap, Member, Presence, Subscribed, SubscriptionEvent } from "./message.js";

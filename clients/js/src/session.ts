@@ -44,7 +44,7 @@ export interface Feed {
 
 /** A command that waits for its reply. */
 export interface Pending {
-  done(reply: Wire): void;
+  settle(reply: Wire): void;
   fail(error: HubError): void;
   /** The command, if it can be said again after the connection was lost. */
   again?: Wire | undefined;
@@ -132,7 +132,7 @@ export class Session {
     if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
     this.#remove(feed);
     if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.name }, { done: () => resolve(), fail: () => resolve() }));
+    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.name }, { settle: () => resolve(), fail: () => resolve() }));
   }
 
   #remove(feed: Feed, error?: HubError): void {
@@ -165,14 +165,14 @@ export class Session {
     if (!this.#open || this.feeds.get(feed.name) !== feed) return;
     const command = this.commandOf(feed);
     const pending = {
-      done: (reply: Wire) => this.#begin(feed, reply),
+      settle: (reply: Wire) => this.#begin(feed, reply),
       fail: (error: HubError) => {
         if (!(error instanceof CommandError) || this.feeds.get(feed.name) !== feed) return; // if the connection is lost, it is asked for again
         if (error.code === "limit_reached" && command.replay && isPattern(feed.name)) {
           // Too many topics for a replay; then there is only the present.
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
           delete command.replay;
-          this.command(command, { ...pending, done: (reply) => (this.#begin(feed, reply), this.#tell(feed, { op: "gap", topic: feed.name, why: "unknown" })) });
+          this.command(command, { ...pending, settle: (reply) => (this.#begin(feed, reply), this.#tell(feed, { op: "gap", topic: feed.name, why: "unknown" })) });
         } else if (!this.refused(feed, error)) this.#remove(feed, error);
       },
     };
@@ -191,7 +191,7 @@ export class Session {
     if (pending) {
       this.#pending.delete(map.id);
       if (map.op === "error") pending.fail(new CommandError(map.code, map.message, map.retry, map.after_ms));
-      else pending.done(map);
+      else pending.settle(map);
       return true;
     }
     const feed = this.feeds.get(map.topic);

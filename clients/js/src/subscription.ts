@@ -149,7 +149,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
     const { from = (event as Message).offset, to = from } = event as Gap;
     const before = this.#gaps.get(topic);
     const known = from && (!before || (before.from && before.epoch === epoch)); // a gap of unknown extent makes all unknown
-    this.#gaps.set(topic, { op: "gap", topic, ...(known && { epoch, from: before?.from ?? from, to: to as number }), why: "buffer" });
+    this.#gaps.set(topic, { op: "gap", topic, ...(known && { epoch, from: before?.from ?? from, to: to }), why: "buffer" });
   }
 
   /** @internal It is over. Without an error, what waits is forgotten. */

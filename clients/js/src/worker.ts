@@ -35,12 +35,12 @@ class Feed {
         if (event.op === "subscribed") this.#subscribed(event);
         else {
           if (event.op === "message") this.#keep(event);
-          for (const tab of this.tabs.keys()) tab.say(event as unknown as Wire);
+          for (const tab of this.tabs.keys()) tab.say(event);
         }
       }
     } catch (error) {
       const { code, message, retry } = error as CommandError;
-      for (const [tab, id] of this.tabs) tab.say(id === undefined ? { op: "unsubscribed", topic: this.topic, code } : { op: "error", id, code, message, retry: Boolean(retry) });
+      for (const [tab, id] of this.tabs) tab.say(id === undefined ? { op: "unsubscribed", topic: this.topic, code } : { op: "error", id, code, message, retry: retry ?? false });
     }
     this.room.feeds.delete(this.topic);
   }
@@ -69,7 +69,7 @@ class Feed {
     const last = this.#last.get(this.topic);
     const place = last && { epoch: last.epoch, offset: last.offset };
     tab.say({ ...map, ...place, id, replayed: messages.length, recovered: true });
-    for (const message of messages) tab.say(message as unknown as Wire);
+    for (const message of messages) tab.say(message);
     this.tabs.set(tab, undefined);
   }
 
@@ -172,7 +172,7 @@ class Tab {
       this.#room.feeds.get(topic)?.leave(this);
       this.say({ op: "unsubscribed", id, topic });
     } else if (op === "publish") this.say({ ...(await hub.publish(topic, data, options)), op: "published", id });
-    else if (op === "history") this.say({ ...(await hub.history(topic, options)), op, id } as Wire);
+    else if (op === "history") this.say({ ...(await hub.history(topic, options)), op, id });
     else if (op === "presence") this.say({ ...(await hub.presence(topic)), op, id });
     else if (op === "request") this.say({ op: "reply", id, data: await hub.request(topic, data, options) });
     else if (op === "reply") {

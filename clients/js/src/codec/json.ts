@@ -13,7 +13,7 @@ export const json: Codec = {
 export function withBase64(map: Wire): Wire {
   if (!(map.data instanceof Uint8Array)) return map;
   const { data, ...rest } = map;
-  return { ...rest, data_base64: btoa(Array.from(data as Uint8Array, (byte) => String.fromCharCode(byte)).join("")) };
+  return { ...rest, data_base64: btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join("")) };
 }
 
 /** The bytes of base64 text. */

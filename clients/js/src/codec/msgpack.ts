@@ -12,6 +12,6 @@ import type { Codec } from "../wire.js";
  */
 export const msgpack: Codec = {
   subprotocol: "pubsub.msgpack",
-  encode: (map) => encode(map, { ignoreUndefined: true }) as Uint8Array<ArrayBuffer>,
+  encode: (map) => encode(map, { ignoreUndefined: true }),
   decode: (frame) => decode(frame as ArrayBuffer),
 };

@@ -6,7 +6,7 @@ import type { End } from "./transport.js";
 interface Refusal {
   statusCode: number;
   headers: Record<string, string | undefined>;
-  on(type: string, listener: (chunk?: unknown) => void): void;
+  on(type: string, listener: (chunk: string) => void): void;
 }
 
 interface Emitter {
