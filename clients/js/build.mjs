@@ -16,7 +16,7 @@ const LATER = ["fallback", "node"];
 /** For browsers only, where there is no CommonJS. */
 const BROWSER = ["shared-worker", "worker"];
 /** Properties of our own objects that nobody outside sees, beside those that begin with `_`. None of them is on the wire. */
-const INTERNALS = ["takers", "live", "known", "ends", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command", "seen", "tick", "said", "refused", "pending", "link", "goodbye", "settle", "fail", "say", "left", "top", "worked", "way"];
+const INTERNALS = ["takers", "wanted", "asked", "room", "policy", "enter", "leave", "receive", "live", "known", "ends", "bare", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command", "seen", "tick", "said", "refused", "pending", "link", "goodbye", "settle", "fail", "say", "left", "top", "worked", "way"];
 
 /** Private names as properties that are mangled, which compress better: a tenth of a kilobyte in `index.js`. */
 const privates = {
@@ -39,7 +39,7 @@ for (const format of ["esm", "cjs"]) {
       external: [...LATER, ...(BROWSER.includes(name) ? ["index"] : [])].map((other) => `./${other}.js`),
       mangleProps: new RegExp(`^(_.+|${INTERNALS.join("|")})$`),
       mangleCache,
-      minifySyntax: true,
+      minify: true,
       sourcemap: true,
       legalComments: "inline",
       plugins: [privates],

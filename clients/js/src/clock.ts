@@ -6,7 +6,7 @@ export interface Clock {
   /** In [0, 1). */
   random(): number;
   set(act: () => void, ms: number): unknown;
-  clear(timer: unknown): void;
+  clear: (timer: unknown) => void;
 }
 
 export const clock: Clock = {

@@ -1,5 +1,7 @@
 /** What can go wrong, as types. The `code` is for programs, the `message` for people, and says what to do. */
 
+import type { Wire } from "./wire.js";
+
 /** The ancestor of all errors of this package. */
 export class HubError extends Error {
   /** A word for programs: one of the server's error codes, or one of this package's own. */
@@ -19,7 +21,8 @@ export class CommandError extends HubError {
   /** How many milliseconds to wait before that, if the server has said so. */
   readonly after_ms: number | undefined;
 
-  constructor(code: string, message: string, retry = false, after_ms?: number) {
+  /** @internal As the server says it. */
+  constructor({ code, message, retry = false, after_ms }: Wire) {
     super(code, message);
     this.retry = retry;
     this.after_ms = after_ms;
@@ -27,11 +30,7 @@ export class CommandError extends HubError {
 }
 
 /** Code `connection_lost`: the connection went before the reply came, so nobody knows whether the command was carried out. */
-export class ConnectionLost extends HubError {
-  constructor() {
-    super("connection_lost", "the connection was lost before the reply: it may have been done (a publish with `dedup` is repeated)");
-  }
-}
+export class ConnectionLost extends HubError {}
 
 /**
  * Code `closed`, or the code of the problem that the server has named (`unauthorized`, `forbidden`): the hub has no connection
@@ -54,15 +53,7 @@ export class ClosedError extends HubError {
 }
 
 /** Code `not_connected`: there is no connection, and the publish was not to be queued. Code `queue_full`: it was, and the queue is full. */
-export class OfflineError extends HubError {
-  constructor(code: "not_connected" | "queue_full") {
-    super(code, code === "not_connected" ? 'not connected: wait for the state "open", or use `offline: "queue"`' : "not connected, and the queue is full");
-  }
-}
+export class OfflineError extends HubError {}
 
 /** Code `buffer_overflow`: who iterates did not keep up, and `overflow` is `"error"`. */
-export class BufferOverflow extends HubError {
-  constructor(name: string, buffer: number) {
-    super("buffer_overflow", `more than ${buffer} messages of ${name} wait: read faster, or use \`buffer\`, \`slow\` or \`max_rate\``);
-  }
-}
+export class BufferOverflow extends HubError {}

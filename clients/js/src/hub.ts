@@ -143,6 +143,8 @@ interface Line {
   link?: Link;
   welcomed?: boolean;
   goodbye?: Wire;
+  /** Timers of subscriptions that are asked for again. */
+  retries: unknown[];
 }
 
 /** What topics hold, unless somebody has said so: as with `JSON.parse`. */
@@ -151,24 +153,26 @@ export type AnyTopics = Record<string, any>;
 
 /** A connection to a server that makes itself again. `Topics` maps names to what is published there. */
 export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEventMap> {
+  /** Whether there is a connection. For reading only. */
+  state: State = "connecting";
   /** What the server calls this connection. */
   session = "";
   /** Who the server takes this for, once it has said so. */
   user: string | undefined;
 
-  #state: State = "closed";
   #address: Address;
   #clock: Clock;
   #backoff: Backoff;
   #options: ConnectOptions;
   #ways: readonly Way[];
   #ladder: Ladder | undefined; // loaded when it is not just the first way
-  #stuck = false; // and now it is needed
+  #stuck: unknown; // and now it is needed
   #failures = 0;
   #worked = false;
   #session: Session;
   #line: Line | undefined;
   #token: string | undefined;
+  #source: (() => string | Promise<string>) | undefined; // of tokens
   #fresh = false; // a token was refused, and this is another
   #refreshing: Set<Feed> | undefined; // subscriptions refused for want of it meanwhile
   #queue: Queued[] = [];
@@ -182,22 +186,19 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   /** @internal */
   constructor(url: string | URL, options: ConnectOptions = {}) {
     super();
-    const { clock = realClock, backoff, codec = json, transports = ["websocket", "events", "poll"], token, signal } = options;
+    const { clock = realClock, codec = json, transports = ["websocket", "events", "poll"], backoff, token, signal } = options;
     const ws = new URL(url, globalThis.location?.href);
     ws.protocol = ws.protocol.replace("http", "ws");
-    if (!/^wss?:$/.test(ws.protocol)) throw new TypeError(`not http(s):// or ws(s)://: ${url}`);
+    if (!ws.protocol.startsWith("ws")) throw new TypeError(`neither http(s):// nor ws(s)://: ${url}`);
     if (ws.pathname === "/") ws.pathname = "/ws";
-    ws.hash = "";
-    const http = new URL(".", ws);
-    http.protocol = http.protocol.replace("ws", "http");
-    http.search = "";
-    this.#address = { ws: ws.href, http: http.href, codec, WebSocket: options.WebSocket, fetch: options.fetch ?? fetch, clock, token: undefined };
     this.#options = options;
-    this.#clock = clock;
-    this.#backoff = new Backoff(backoff?.base ?? 500, backoff?.max ?? 30_000);
     this.#ways = transports;
-    this.#stuck = transports[0] === "events" || transports[0] === "poll" || Boolean(knownWay(ws.href));
-    this.#token = typeof token === "string" ? token : undefined;
+    this.#clock = clock;
+    if (typeof token === "function") this.#source = token;
+    else this.#token = token;
+    this.#address = { ...options, ws: ws.href, codec, clock, token: undefined };
+    this.#backoff = new Backoff(backoff?.base ?? 500, backoff?.max ?? 30_000);
+    this.#stuck = /events|poll/.test(String(transports[0])) || knownWay(ws.href);
     this.#session = new Session(
       (map) => this.#line?.link?.send(map),
       (feed, error) => this.#refused(feed, error),
@@ -206,10 +207,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     signal?.addEventListener("abort", () => this.close(), ears);
     // A socket that leads nowhere may be kept for minutes. Without a network it is given up at once, for resuming costs little; coming back
     // is tried all the same, because a browser can be wrong about the network (its own machine).
-    const page = globalThis as Partial<typeof globalThis>;
-    page.addEventListener?.("offline", () => this.#line && this.#lost(this.#line, { code: 1006, reason: "the network is gone" }), ears);
-    page.addEventListener?.("online", () => (this.#ladder?.top(), this.#hurry()), ears);
-    page.document?.addEventListener("visibilitychange", () => page.document?.visibilityState === "visible" && this.#hurry(), ears);
+    for (const type of ["offline", "online", "visibilitychange"]) (globalThis as Partial<typeof globalThis>).addEventListener?.(type, () => this.#noticed(type), ears);
     if (signal?.aborted) this.close();
     else void this.#dial();
   }
@@ -219,17 +217,13 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     return this.#way().name;
   }
 
-  get state(): State {
-    return this.#state;
-  }
-
   /** Subscribes to a topic or pattern, now and after every reconnect. */
   subscribe<N extends keyof Topics & string>(name: N, options: SubscribeOptions = {}): Subscription<Topics[N]> {
     const { buffer = 1000, overflow = "drop", signal, ...wire } = options;
     const subscription = new Subscription(name, buffer, overflow, (one) => this.#session.leave(one), signal);
-    if (this.#state === "closed") subscription._end(this.#error ?? closedHere());
+    if (this.state === "closed") subscription._end(this.#error);
     else if (signal?.aborted) subscription._end();
-    else this.#session.join(subscription, wire);
+    else this.#session.enter(subscription, wire);
     return subscription as Subscription<Topics[N]>;
   }
 
@@ -271,7 +265,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     return new Promise((resolve, reject) => {
       const { signal, offline, ...map } = { ...command, ...options } as Wire & { signal?: AbortSignal };
       signal?.throwIfAborted();
-      if (this.#state === "closed") throw this.#error ?? closedHere();
+      if (this.state === "closed") throw this.#error as ClosedError;
       const settled = new AbortController();
       const pending: Pending = {
         settle: ({ op: _op, id: _id, ...reply }) => (settled.abort(), resolve(reply)),
@@ -279,9 +273,9 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
         again: map.dedup && map,
       };
       let id = 0;
-      if (this.#state === "open") id = this.#session.command(map, pending);
+      if (this.state === "open") id = this.#session.command(map, pending);
       else if (offline === "queue") this.#enqueue(map, pending);
-      else throw new OfflineError("not_connected");
+      else throw new OfflineError("not_connected", "wait for the state open, or queue it");
       const abort = () => {
         this.#session.forget(id);
         this.#queue = this.#queue.filter((queued) => queued.pending !== pending || ((this.#queued -= queued.bytes), false));
@@ -294,7 +288,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   #enqueue(map: Wire, pending: Pending): void {
     const { messages = 1000, bytes: bytesMax = 1_048_576 } = this.#options.queue ?? {};
     const bytes = this.#address.codec.encode(map).length;
-    if (this.#queue.length >= messages || this.#queued + bytes > bytesMax) throw new OfflineError("queue_full");
+    if (this.#queue.length >= messages || this.#queued + bytes > bytesMax) throw new OfflineError("queue_full", "the queue is full");
     this.#queue.push({ map, bytes, pending });
     this.#queued += bytes;
   }
@@ -307,13 +301,12 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 
   async #dial(): Promise<void> {
-    const line: Line = (this.#line = {});
+    const line: Line = (this.#line = { retries: [] });
     this.#setState({ state: "connecting" });
-    this.#arm(WELCOME_MS, () => this.#lost(line, { code: 1006, reason: `no welcome within ${WELCOME_MS} ms` }));
+    this.#arm(WELCOME_MS, () => this.#lost(line, { code: 1006, reason: "no welcome" }));
     try {
-      const { token } = this.#options;
-      if (typeof token === "function" && this.#token === undefined) {
-        const fetched = await token();
+      if (this.#source && this.#token === undefined) {
+        const fetched = await this.#source();
         if (line !== this.#line) return;
         this.#token = fetched;
       }
@@ -343,7 +336,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     else if (map.op === "goodbye") line.goodbye = map; // the close follows
     else if (map.op === "expiring") this.#refresh(line).catch(() => {}); // at the end there is a 4203
     else if (map.op === "$state") this.#mirror(map.change);
-    else if (map.op === "error") this.#trouble(new CommandError(map.code, map.message, map.retry, map.after_ms));
+    else if (map.op === "error") this.dispatchEvent(new CustomEvent("error", { detail: new CommandError(map) }));
   }
 
   #welcome(line: Line, map: Wire): void {
@@ -361,7 +354,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       return true;
     });
     this.#backoff.opened(this.#clock.now());
-    this.#state = "open";
+    this.state = "open";
     this.#authenticate(line);
     this.#session.opened();
     this.#flush();
@@ -371,9 +364,8 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
 
   /** Of a connection that is shared with other tabs: it is in this state. */
   #mirror(change: StateChange): void {
-    this.#state = change.state;
-    if (change.state === "open") this.#flush();
     this.#setState(change);
+    if (change.state === "open") this.#flush();
   }
 
   /** Says what has waited for a connection. */
@@ -402,7 +394,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     };
     const fail = (error: HubError) => {
       if (line !== this.#line) return;
-      if (error.code === "unauthorized" && typeof this.#options.token === "function" && !this.#fresh) {
+      if (error.code === "unauthorized" && this.#source && !this.#fresh) {
         this.#fresh = true;
         this.#refreshing = new Set();
         this.#refresh(line).catch((reason) => this.#lost(line, { code: 1006, reason: String(reason) }));
@@ -414,11 +406,10 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
 
   /** Another token, in the same session. */
   async #refresh(line: Line): Promise<void> {
-    const { token } = this.#options;
-    if (typeof token !== "function") return;
-    const fetched = await token();
+    if (!this.#source) return;
+    const fetched = await this.#source();
     this.#token = this.#address.token = fetched;
-    if (line !== this.#line || this.#state !== "open") return;
+    if (line !== this.#line || this.state !== "open") return;
     this.#authenticate(line);
   }
 
@@ -430,7 +421,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     }
     if (!error.retry) return false;
     const line = this.#line;
-    this.#clock.set(() => line === this.#line && this.#session.ask(feed), error.after_ms ?? this.#clock.random() * 1000);
+    line?.retries.push(this.#clock.set(() => this.#session.ask(feed), error.after_ms ?? this.#clock.random() * 1000));
     return true;
   }
 
@@ -438,8 +429,9 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   #watch(line: Line, asked = false): void {
     const at = this.#heardAt;
     const act = () => {
+      this.#fresh = false; // it has lived for a while
       if (this.#heardAt > at) this.#watch(line);
-      else if (asked || line.link?.beats) this.#lost(line, { code: 1006, reason: "nothing heard for too long" });
+      else if (asked || line.link?.beats) this.#lost(line, { code: 1006, reason: "nothing heard" });
       else this.#probe(line);
     };
     this.#arm(asked ? PONG_MS : at + this.#pingMs + (line.link?.beats ? SILENCE_MS : 0) - this.#clock.now(), act);
@@ -450,37 +442,41 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     this.#watch(line, true);
   }
 
-  /** The network is there again, or somebody looks: no more waiting, and is the connection still one? */
-  #hurry(): void {
+  /** Something about the network, or somebody looks: no more waiting then, and is the connection still one? */
+  #noticed(type: string): void {
     const line = this.#line;
-    if (this.#state === "waiting") void this.#dial();
-    else if (this.#state === "open" && line && !line.link?.beats) this.#probe(line);
+    if (type === "online") this.#ladder?.top();
+    if (type === "offline") line && this.#lost(line, { code: 1006, reason: type });
+    else if (this.state === "waiting") void this.#dial();
+    else if (this.state === "open" && line && !line.link?.beats) this.#probe(line);
   }
 
   #lost(line: Line, end: End): void {
     if (line !== this.#line) return;
-    const { goodbye } = line;
-    const { code, reason, status } = end;
+    const { goodbye, welcomed } = line;
+    const { status, unfit } = end;
+    const { code, reason, after_ms }: End = { ...end, ...goodbye };
     this.#drop();
     let verdict: Verdict = goodbye?.reconnect ?? (status ? ([400, 401, 403, 404, 426].includes(status) ? "never" : "later") : verdictOf(code));
-    const told = goodbye?.code ?? code;
-    if (typeof this.#options.token === "function" && (told === 4203 || ((status === 401 || told === 4001) && !this.#fresh))) {
-      this.#fresh = told !== 4203;
+    const known = status === 401 || status === 403; // it is the server that says so, by whatever way
+    if (this.#source && (code === 4203 || ((status === 401 || code === 4001) && !this.#fresh))) {
+      this.#fresh = code !== 4203;
       this.#token = undefined; // another is fetched on the way
       verdict = "now";
     }
-    if ((!line.welcomed || end.unfit) && this.#ways[1] && (verdict === "later" || (status && status !== 401 && status !== 403)) && ++this.#failures >= (this.#worked && !end.unfit ? LOYAL_TIMES : 1)) {
+    if ((!welcomed || unfit) && this.#ways[1] && !known && (status || verdict === "later") && ++this.#failures >= (this.#worked && !unfit ? LOYAL_TIMES : 1)) {
       if (this.#ladder ? this.#ladder.next() : (this.#stuck = true)) return void this.#dial();
     }
-    if (verdict === "never") return this.#shut(new ClosedError(told, goodbye?.reason ?? reason, end.problem ?? "closed", status));
-    const retry_ms = this.#backoff.next(verdict, goodbye?.after_ms ?? end.after_ms ?? 0, this.#clock.random(), this.#clock.now());
+    if (verdict === "never") return this.#shut(new ClosedError(code, reason, end.problem, status));
+    const retry_ms = this.#backoff.next(verdict, after_ms ?? 0, this.#clock.random(), this.#clock.now());
     this.#arm(retry_ms, () => void this.#dial());
-    this.#setState({ state: "waiting", code: told, reason: goodbye?.reason ?? reason, retry_ms });
+    this.#setState({ state: "waiting", code, reason, retry_ms });
   }
 
   /** Forgets the present connection. */
   #drop(): void {
-    const { link } = this.#line ?? {};
+    const { link, retries } = this.#line ?? {};
+    retries?.forEach(this.#clock.clear);
     this.#line = this.#refreshing = undefined;
     this.#clock.clear(this.#timer);
     this.#ladder?.left();
@@ -489,13 +485,13 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 
   #shut(error?: ClosedError): void {
-    if (this.#state === "closed" && this.#error) return;
-    this.#error = error ?? closedHere();
+    if (this.#error) return;
+    this.#error = error ?? new ClosedError(1000, "closed by the program");
     this.#drop();
     this.#ears.abort();
     this.#session.end(error);
     for (const { pending } of this.#queue.splice(0)) pending.fail(this.#error);
-    this.#setState({ state: "closed", code: this.#error.close_code, reason: this.#error.reason, ...(error && { error }) });
+    this.#setState({ state: "closed", code: this.#error.close_code, reason: this.#error.reason, error: this.#error });
   }
 
   #arm(ms: number, act: () => void): void {
@@ -504,13 +500,10 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 
   #setState(change: StateChange): void {
-    this.#state = change.state;
+    this.state = change.state;
     this.dispatchEvent(new CustomEvent("state", { detail: change }));
   }
 
-  #trouble(error: HubError): void {
-    this.dispatchEvent(new CustomEvent("error", { detail: error }));
-  }
 }
 
 /** Which other way than the WebSocket leads to a URL, for the next hub of this program. A tab remembers as well. */
@@ -524,4 +517,3 @@ function knownWay(url: string): string | null | undefined {
   }
 }
 
-const closedHere = (): ClosedError => new ClosedError(1000, "closed by the program");

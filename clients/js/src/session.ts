@@ -27,17 +27,20 @@ interface Track {
 
 /** A subscription on the server, with those here that share it. */
 export interface Feed {
-  readonly name: string;
-  readonly options: Wire;
+  /** The topic or pattern. */
+  readonly wanted: string;
+  readonly asked: Wire;
   readonly takers: Set<Subscription>;
   /** The server has agreed once, so that from now on positions say what is to come. */
-  live: boolean;
+  live?: boolean;
   /** The first replay is over. */
-  known: boolean;
+  known?: boolean;
+  /** It matches too many topics for a replay; then there is only the present. */
+  bare?: boolean;
   /** How many messages are still to be replayed, and where each topic will be then. */
   left: number;
   ends: Record<string, Position>;
-  recovered: boolean;
+  recovered?: boolean;
   /** The last that the server has said of it, for those that join. */
   said?: Subscribed;
 }
@@ -90,7 +93,10 @@ export class Session {
   /** There is a connection: subscribes to everything. */
   opened(): void {
     this.#open = true;
-    for (const feed of this.feeds.values()) this.ask(feed);
+    for (const feed of this.feeds.values()) {
+      feed.bare = false;
+      this.ask(feed);
+    }
   }
 
   /** There is none any more. Returns the commands that are to be said again. */
@@ -98,7 +104,7 @@ export class Session {
     this.#open = false;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    for (const one of pending) if (!one.again) one.fail(new ConnectionLost());
+    for (const one of pending) if (!one.again) one.fail(new ConnectionLost("connection_lost", "it may have been done: `dedup` makes it repeatable"));
     return pending.filter(({ again }) => again);
   }
 
@@ -110,17 +116,17 @@ export class Session {
   // --- Subscriptions
 
   /** Adds a subscription to what the server is asked for. */
-  join(subscription: Subscription, options: Wire): void {
+  enter(subscription: Subscription, options: Wire): void {
     const name = subscription.topic;
     let feed = this.feeds.get(name);
     if (feed) {
-      if (JSON.stringify(feed.options) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name} is subscribed to with other options: use the same, or end that first`);
+      if (JSON.stringify(feed.asked) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name}: there is a subscription with other options`);
       feed.takers.add(subscription);
       const { said } = feed;
       if (said) queueMicrotask(() => subscription._take({ ...said, replayed: 0 }));
       return;
     }
-    feed = { name, options, takers: new Set([subscription]), live: false, known: false, left: 0, ends: {}, recovered: true };
+    feed = { wanted: name, asked: options, takers: new Set([subscription]), left: 0, ends: {} };
     this.feeds.set(name, feed);
     this.#routes.clear();
     if (this.#open) this.ask(feed);
@@ -132,20 +138,23 @@ export class Session {
     if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
     this.#remove(feed);
     if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.name }, { settle: () => resolve(), fail: () => resolve() }));
+    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
   }
 
   #remove(feed: Feed, error?: HubError): void {
-    this.feeds.delete(feed.name);
+    this.feeds.delete(feed.wanted);
     this.#routes.clear();
-    for (const topic of this.#tracks.keys()) if (matches(feed.name, topic) && !this.#routeOf(topic).length) this.#tracks.delete(topic);
-    for (const taker of feed.takers) taker._end(error);
+    for (const topic of this.#tracks.keys()) if (matches(feed.wanted, topic) && !this.#routeOf(topic).length) this.#tracks.delete(topic);
+    for (const taker of feed.takers) {
+      feed.takers.delete(taker);
+      taker._end(error);
+    }
   }
 
   /** The command by which a subscription begins, or goes on from where it is. */
-  commandOf({ name, options, live, known }: Feed): Wire {
+  commandOf({ wanted: name, asked: options, live, known, bare }: Feed): Wire {
     const command = { op: "subscribe", topic: name, ...options };
-    if (options.group) return command;
+    if (options.group || bare) return { ...command, replay: undefined };
     const first = { ...command, replay: options.replay ?? { last: 0 } }; // even nothing of the past, so that the answer says where we are
     if (!live) return first;
     if (!isPattern(name)) {
@@ -162,21 +171,18 @@ export class Session {
 
   /** Asks the server for it, if it is still wanted. */
   ask(feed: Feed): void {
-    if (!this.#open || this.feeds.get(feed.name) !== feed) return;
-    const command = this.commandOf(feed);
-    const pending = {
-      settle: (reply: Wire) => this.#begin(feed, reply),
-      fail: (error: HubError) => {
-        if (!(error instanceof CommandError) || this.feeds.get(feed.name) !== feed) return; // if the connection is lost, it is asked for again
-        if (error.code === "limit_reached" && command.replay && isPattern(feed.name)) {
-          // Too many topics for a replay; then there is only the present.
+    if (!this.#open || !feed.takers.size) return;
+    this.command(this.commandOf(feed), {
+      settle: (reply) => this.#begin(feed, reply),
+      fail: (error) => {
+        if (!(error instanceof CommandError) || !feed.takers.size) return; // if the connection is lost, it is asked for again
+        if (error.code === "limit_reached" && !feed.bare && isPattern(feed.wanted)) {
+          feed.bare = true;
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
-          delete command.replay;
-          this.command(command, { ...pending, settle: (reply) => (this.#begin(feed, reply), this.#tell(feed, { op: "gap", topic: feed.name, why: "unknown" })) });
+          this.ask(feed);
         } else if (!this.refused(feed, error)) this.#remove(feed, error);
       },
-    };
-    this.command(command, pending);
+    });
   }
 
   #tell(feed: Feed, event: SubscriptionEvent): void {
@@ -190,7 +196,7 @@ export class Session {
     const pending = map.id === undefined ? undefined : this.#pending.get(map.id);
     if (pending) {
       this.#pending.delete(map.id);
-      if (map.op === "error") pending.fail(new CommandError(map.code, map.message, map.retry, map.after_ms));
+      if (map.op === "error") pending.fail(new CommandError(map));
       else pending.settle(map);
       return true;
     }
@@ -199,14 +205,14 @@ export class Session {
     else if (map.op === "gap") this.#gap(map);
     else if (map.op === "presence") feed && this.#tell(feed, map as SubscriptionEvent);
     else if (map.op === "subscribed") feed && this.#begin(feed, map);
-    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError(map.code, `the server ended ${map.topic}: ${map.code}`));
+    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError({ ...map, message: `the server ended ${map.topic}: ${map.code}` }));
     else return false;
     return true;
   }
 
   /** The server has agreed: what it replays follows, then what is new. */
   #begin(feed: Feed, { topic, epoch, offset, positions, replayed = 0, recovered = true }: Wire): void {
-    if (this.feeds.get(feed.name) !== feed) return; // ended meanwhile
+    if (!feed.takers.size) return; // ended meanwhile
     const resumed = feed.live;
     feed.ends = (positions as Record<string, Position> | undefined) ?? (epoch ? { [topic]: { epoch, offset } } : {});
     const anew: string[] = [];
@@ -225,7 +231,8 @@ export class Session {
     feed.left = replayed;
     feed.recovered = recovered;
     if (!replayed) feed.known = true;
-    this.#tell(feed, (feed.said = { op: "subscribed", topic: feed.name, ...(epoch && { epoch, offset }), replayed, recovered, resumed }));
+    this.#tell(feed, (feed.said = { op: "subscribed", topic: feed.wanted, ...(epoch && { epoch, offset }), replayed, recovered, resumed }));
+    if (feed.bare) this.#tell(feed, { op: "gap", topic: feed.wanted, why: "unknown" });
     for (const name of anew) this.#tell(feed, { op: "gap", topic: name, epoch: feed.ends[name]?.epoch, why: "epoch" });
   }
 
@@ -251,7 +258,6 @@ export class Session {
   #gap({ topic, epoch, from, to, why }: Wire): void {
     const feeds = this.#routeOf(topic).filter(isLive);
     if (!feeds.length) return;
-    if (to === undefined) return feeds.forEach((feed) => this.#tell(feed, { op: "gap", topic, epoch, why })); // told by a shared worker
     const track = this.#trackOf(topic, epoch);
     if (to <= track.seen) return;
     const gap: Gap = { op: "gap", topic, epoch, from: Math.max(from, track.seen + 1), to, why };
@@ -294,7 +300,7 @@ export class Session {
   #routeOf(topic: string): Feed[] {
     let feeds = this.#routes.get(topic);
     if (!feeds) {
-      feeds = [...this.feeds.values()].filter(({ name }) => matches(name, topic));
+      feeds = [...this.feeds.values()].filter(({ wanted }) => matches(wanted, topic));
       if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
       this.#routes.set(topic, feeds);
     }
@@ -302,4 +308,4 @@ export class Session {
   }
 }
 
-const isLive = (feed: Feed): boolean => feed.live;
+const isLive = (feed: Feed) => feed.live;

@@ -48,8 +48,8 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   /** @internal */
   constructor(
     topic: string,
-    private readonly buffer: number,
-    private readonly overflow: "drop" | "error",
+    private readonly room: number,
+    private readonly policy: "drop" | "error",
     leave: (subscription: Subscription<T>) => Promise<void>,
     signal: AbortSignal | undefined,
   ) {
@@ -129,9 +129,9 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       this.#waiters.shift();
       waiter.resolve({ value: event });
     } else if (this.#iterated || !this.#heard) {
-      if (this.#queue.length >= this.buffer) {
-        if (this.overflow === "error") {
-          this._end(new BufferOverflow(this.topic, this.buffer));
+      if (this.#queue.length >= this.room) {
+        if (this.policy === "error") {
+          this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise \`buffer\``));
           void this.#leave(this);
           return;
         }
@@ -162,7 +162,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       this.#queue = [];
       this.#gaps.clear();
     }
-    this.#ready.reject(error ?? new DOMException("the subscription has been ended", "AbortError"));
+    this.#ready.reject(error ?? new DOMException("unsubscribed", "AbortError"));
     for (const { resolve, reject } of this.#waiters.splice(0)) {
       if (error) reject(error);
       else resolve(DONE);

@@ -33,7 +33,7 @@ class Feed {
     try {
       for await (const event of this.subscription.events()) {
         if (event.op === "subscribed") this.#subscribed(event);
-        else {
+        else if (event.op !== "gap" || event.epoch) {
           if (event.op === "message") this.#keep(event);
           for (const tab of this.tabs.keys()) tab.say(event);
         }

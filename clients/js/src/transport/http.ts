@@ -24,12 +24,16 @@ export abstract class HttpLink implements Link {
   #over = new AbortController();
   #stream: AbortController | undefined;
   #planned = false;
+  #base: URL;
   beats = false;
 
   constructor(
     protected readonly address: Address,
     protected readonly listener: Listener,
   ) {
+    // The HTTP API is beside the WebSocket.
+    this.#base = new URL(".", address.ws);
+    this.#base.protocol = this.#base.protocol.replace("ws", "http");
     // The server is there if it says so; a captive portal would say something else.
     this.fetch("healthz").then(
       (response) => (response.headers.get("content-type")?.includes("html") ? this.#end({ code: 1006, reason: "this is not the server", unfit: true }) : this.tell({ op: "welcome", session: "" })),
@@ -102,8 +106,8 @@ export abstract class HttpLink implements Link {
     const headers = new Headers(init.headers);
     if (init.body) headers.set("content-type", "application/json");
     if (this.address.token !== undefined) headers.set("authorization", `Bearer ${this.address.token}`);
-    const { fetch } = this.address;
-    const response = await fetch(this.address.http + path, { ...init, headers, signal, cache: "no-store" });
+    const fetch = this.address.fetch ?? globalThis.fetch;
+    const response = await fetch(new URL(path, this.#base), { ...init, headers, signal, cache: "no-store" });
     if (!response.ok) throw new Refused({ ...problemOf(response.status, await response.text()), after_ms: Number(response.headers.get("retry-after")) * 1000 || 0 });
     return response;
   }

@@ -43,13 +43,11 @@ export interface Link {
 /** Where the server is and how it is spoken to. */
 export interface Address {
   readonly ws: string;
-  /** The WebSocket's neighbours: the HTTP API is relative to this. */
-  readonly http: string;
   readonly codec: Codec;
   /** The token to show in HTTP requests. */
   token: string | undefined;
-  readonly WebSocket: unknown;
-  readonly fetch: typeof fetch;
+  readonly WebSocket?: unknown;
+  readonly fetch?: typeof fetch;
   readonly clock: Clock;
 }
 

@@ -19,14 +19,11 @@ export const websocket: Transport = {
     };
     const close = (code: number) => {
       over = true;
-      try {
-        socket.close(code);
-      } catch {
-        socket.close(); // browsers leave programs few codes
-      }
+      socket.close(beats ? code : 1000); // browsers leave programs few codes
     };
 
     const socket = onNode ? await (await import("./node.js")).open(ws, codec.subprotocol, given, listener.heard, end) : new ((given as typeof WebSocket) ?? WebSocket)(ws, [codec.subprotocol]);
+    const beats = "on" in socket; // it is that of the package ws
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
       if (over) return;
@@ -35,7 +32,7 @@ export const websocket: Transport = {
         map = codec.decode(data) as Wire;
         if (!map || typeof map !== "object" || Array.isArray(map)) throw map;
       } catch {
-        return end({ code: 1006, reason: "what came is not of this protocol" }, 1002);
+        return end({ code: 1006, reason: "not of this protocol" }, 1002);
       }
       if (map.op === "welcome") bytesMax = map.limits?.message_bytes ?? bytesMax;
       listener.map(map);
@@ -44,12 +41,12 @@ export const websocket: Transport = {
     socket.onerror = () => {}; // a close follows
 
     return {
-      beats: "on" in socket,
+      beats,
       close,
       send(map) {
         const frame = codec.encode(map);
         const bytes = typeof frame === "string" && frame.length * 3 > bytesMax ? new TextEncoder().encode(frame).length : frame.length;
-        if (bytes > bytesMax) throw new CommandError("too_large", `${bytes} bytes are over the server's limit of ${bytesMax}`);
+        if (bytes > bytesMax) throw new CommandError({ code: "too_large", message: `${bytes} bytes, at most ${bytesMax}` });
         socket.send(frame);
       },
     };
