@@ -1,4 +1,6 @@
-/** When to come back. Pure: it is told what happened and when, and says how long to wait. */
+/** When to come back: it is told what happened, and says how long to wait. */
+
+import type { Clock } from "./clock.js";
 
 /** What a close says about coming back. */
 export type Verdict = "never" | "later" | "now";
@@ -17,22 +19,22 @@ const NOW_TIMES = 3;
 export class Backoff {
   #attempt = 0;
   #nows = 0;
-  #openedAt: number | undefined;
+  #openedAt = Infinity;
 
   constructor(
-    private readonly base: number,
-    private readonly max: number,
+    private readonly clock: Clock,
+    private readonly range: { base?: number; max?: number } = {},
   ) {}
 
-  opened(now: number): void {
-    this.#openedAt = now;
+  opened(): void {
+    this.#openedAt = this.clock.now();
   }
 
-  /** How many milliseconds until the next attempt, after a connection was lost or could not be made. `random` is in [0, 1). */
-  next(verdict: Verdict, afterMs: number, random: number, now: number): number {
-    if (this.#openedAt !== undefined && now - this.#openedAt >= STABLE_MS) this.#attempt = this.#nows = 0;
-    this.#openedAt = undefined;
-    if (verdict === "now" && this.#nows++ < NOW_TIMES) return afterMs + random * NOW_MS;
-    return afterMs + random * Math.min(this.max, this.base * 2 ** this.#attempt++);
+  /** How many milliseconds until the next attempt, after a connection was lost or could not be made. */
+  next(verdict: Verdict, afterMs = 0): number {
+    const { base = 500, max = 30_000 } = this.range;
+    if (this.clock.now() - this.#openedAt >= STABLE_MS) this.#attempt = this.#nows = 0;
+    this.#openedAt = Infinity;
+    return afterMs + this.clock.random() * (verdict === "now" && this.#nows++ < NOW_TIMES ? NOW_MS : Math.min(max, base * 2 ** this.#attempt++));
   }
 }

@@ -189,7 +189,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const { clock = realClock, codec = json, transports = ["websocket", "events", "poll"], backoff, token, signal } = options;
     const ws = new URL(url, globalThis.location?.href);
     ws.protocol = ws.protocol.replace("http", "ws");
-    if (!ws.protocol.startsWith("ws")) throw new TypeError(`neither http(s):// nor ws(s)://: ${url}`);
+    if (!ws.protocol.startsWith("ws")) throw new TypeError(`${url} is no http(s) or ws(s)`);
     if (ws.pathname === "/") ws.pathname = "/ws";
     this.#options = options;
     this.#ways = transports;
@@ -197,7 +197,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     if (typeof token === "function") this.#source = token;
     else this.#token = token;
     this.#address = { ...options, ws: ws.href, codec, clock, token: undefined };
-    this.#backoff = new Backoff(backoff?.base ?? 500, backoff?.max ?? 30_000);
+    this.#backoff = new Backoff(clock, backoff);
     this.#stuck = /events|poll/.test(String(transports[0])) || knownWay(ws.href);
     this.#session = new Session(
       (map) => this.#line?.link?.send(map),
@@ -270,7 +270,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       const pending: Pending = {
         settle: ({ op: _op, id: _id, ...reply }) => (settled.abort(), resolve(reply)),
         fail: (error) => (settled.abort(), reject(error)),
-        again: map.dedup && map,
+        again: map.dedup ? map : undefined,
       };
       let id = 0;
       if (this.state === "open") id = this.#session.command(map, pending);
@@ -336,7 +336,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     else if (map.op === "goodbye") line.goodbye = map; // the close follows
     else if (map.op === "expiring") this.#refresh(line).catch(() => {}); // at the end there is a 4203
     else if (map.op === "$state") this.#mirror(map.change);
-    else if (map.op === "error") this.dispatchEvent(new CustomEvent("error", { detail: new CommandError(map) }));
+    else if (map.op === "error") this._emit("error", new CommandError(map));
   }
 
   #welcome(line: Line, map: Wire): void {
@@ -353,7 +353,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       void this.#dial();
       return true;
     });
-    this.#backoff.opened(this.#clock.now());
+    this.#backoff.opened();
     this.state = "open";
     this.#authenticate(line);
     this.#session.opened();
@@ -468,7 +468,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       if (this.#ladder ? this.#ladder.next() : (this.#stuck = true)) return void this.#dial();
     }
     if (verdict === "never") return this.#shut(new ClosedError(code, reason, end.problem, status));
-    const retry_ms = this.#backoff.next(verdict, after_ms ?? 0, this.#clock.random(), this.#clock.now());
+    const retry_ms = this.#backoff.next(verdict, after_ms);
     this.#arm(retry_ms, () => void this.#dial());
     this.#setState({ state: "waiting", code, reason, retry_ms });
   }
@@ -501,7 +501,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
 
   #setState(change: StateChange): void {
     this.state = change.state;
-    this.dispatchEvent(new CustomEvent("state", { detail: change }));
+    this._emit("state", change);
   }
 
 }

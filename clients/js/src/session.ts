@@ -104,8 +104,7 @@ export class Session {
     this.#open = false;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    for (const one of pending) if (!one.again) one.fail(new ConnectionLost("connection_lost", "it may have been done: `dedup` makes it repeatable"));
-    return pending.filter(({ again }) => again);
+    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "it may have been done")));
   }
 
   /** All is over. */
@@ -120,7 +119,7 @@ export class Session {
     const name = subscription.topic;
     let feed = this.feeds.get(name);
     if (feed) {
-      if (JSON.stringify(feed.asked) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name}: there is a subscription with other options`);
+      if (JSON.stringify(feed.asked) !== JSON.stringify(options)) throw new HubError("already_subscribed", `${name} has other options`);
       feed.takers.add(subscription);
       const { said } = feed;
       if (said) queueMicrotask(() => subscription._take({ ...said, replayed: 0 }));
@@ -138,7 +137,7 @@ export class Session {
     if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
     this.#remove(feed);
     if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
+    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: resolve as () => void, fail: resolve as () => void }));
   }
 
   #remove(feed: Feed, error?: HubError): void {
@@ -205,7 +204,7 @@ export class Session {
     else if (map.op === "gap") this.#gap(map);
     else if (map.op === "presence") feed && this.#tell(feed, map as SubscriptionEvent);
     else if (map.op === "subscribed") feed && this.#begin(feed, map);
-    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError({ ...map, message: `the server ended ${map.topic}: ${map.code}` }));
+    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError({ ...map, message: `${map.topic}: ${map.code}` }));
     else return false;
     return true;
   }
@@ -217,15 +216,17 @@ export class Session {
     feed.ends = (positions as Record<string, Position> | undefined) ?? (epoch ? { [topic]: { epoch, offset } } : {});
     const anew: string[] = [];
     for (const [name, end] of Object.entries(feed.ends)) {
-      const track = this.#tracks.get(name);
+      let track = this.#tracks.get(name);
       const other = track && (track.epoch !== end.epoch || (!recovered && track.seen > end.offset)); // what we have of it is of another log
-      if (track && !other) {
-        track.end = end.offset;
-        if (!replayed && recovered) this.#advance(feed, name, end);
-      } else {
-        if (other) anew.push(name);
-        this.#tracks.set(name, { epoch: end.epoch, seen: 0, at: replayed ? (other ? 0 : -1) : end.offset, end: end.offset, tick: ++this.#tick });
+      if (other) {
+        anew.push(name);
+        this.#tracks.delete(name);
       }
+      if (!track || other) {
+        track = this.#trackOf(name, end.epoch);
+        track.at = replayed ? (other ? 0 : -1) : end.offset;
+      } else if (!replayed && recovered) this.#advance(feed, name, end);
+      track.end = end.offset;
     }
     feed.live = true;
     feed.left = replayed;
@@ -272,7 +273,7 @@ export class Session {
   /** The track of a topic in this epoch, which may be a new one. */
   #trackOf(topic: string, epoch: string): Track {
     let track = this.#tracks.get(topic);
-    if (track?.epoch !== epoch) this.#tracks.set(topic, (track = { epoch, seen: 0, at: -1, end: 0, tick: 0 }));
+    if (track?.epoch !== epoch) this.#tracks.set(topic, (track = { epoch, seen: 0, at: -1, end: 0, tick: ++this.#tick }));
     return track;
   }
 

@@ -1,6 +1,6 @@
 /** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
 
-import { BufferOverflow, type HubError } from "./errors.js";
+import { BufferOverflow, HubError } from "./errors.js";
 import { TypedTarget } from "./target.js";
 import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 
@@ -78,13 +78,15 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
     return this.#iterate(true);
   }
 
-  override addEventListener(...args: Parameters<EventTarget["addEventListener"]>): void {
+  override addEventListener<K extends keyof SubscriptionEventMap<T>>(type: K, listener: ((event: SubscriptionEventMap<T>[K]) => void) | null, options?: AddEventListenerOptions | boolean): void;
+  override addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: AddEventListenerOptions | boolean): void;
+  override addEventListener(...args: never): void {
     this.#listened = true;
-    if (args[0] === "message") {
+    if ((args[0] as string) === "message") {
       this.#heard = true;
       if (!this.#iterated) this.#queue = [];
     }
-    super.addEventListener(...args);
+    super.addEventListener(...(args as Parameters<EventTarget["addEventListener"]>));
   }
 
   #iterate(all: boolean): AsyncIterableIterator<SubscriptionEvent<T>, undefined> {
@@ -122,7 +124,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   _take(event: SubscriptionEvent<T>): void {
     if (this.#ended) return;
     if (event.op === "subscribed") this.#ready.resolve(event);
-    if (this.#listened) this.dispatchEvent(new CustomEvent(event.op, { detail: event }));
+    if (this.#listened) this._emit(event.op, event);
     const waiter = this.#waiters[0];
     if (waiter) {
       if (!waiter.all && event.op !== "message") return;
@@ -162,11 +164,11 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       this.#queue = [];
       this.#gaps.clear();
     }
-    this.#ready.reject(error ?? new DOMException("unsubscribed", "AbortError"));
+    this.#ready.reject(error ?? new HubError("unsubscribed", "unsubscribed"));
     for (const { resolve, reject } of this.#waiters.splice(0)) {
       if (error) reject(error);
       else resolve(DONE);
     }
-    if (this.#listened) this.dispatchEvent(new CustomEvent("end", { detail: error }));
+    if (this.#listened) this._emit("end", error);
   }
 }

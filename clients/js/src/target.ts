@@ -6,7 +6,15 @@ export interface TypedTarget<Events> extends EventTarget {
   addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: AddEventListenerOptions | boolean): void;
   removeEventListener<K extends keyof Events & string>(type: K, listener: ((event: Events[K]) => void) | null, options?: EventListenerOptions | boolean): void;
   removeEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: EventListenerOptions | boolean): void;
+  /** @internal Tells the listeners. */
+  _emit(type: string, detail: unknown): void;
 }
 
-/** @internal It is the platform's own. */
-export const TypedTarget = EventTarget as unknown as { new <Events>(): TypedTarget<Events> };
+class Target extends EventTarget {
+  _emit(type: string, detail: unknown): void {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** An EventTarget whose events have types. */
+export const TypedTarget = Target as unknown as { new <Events>(): TypedTarget<Events> };

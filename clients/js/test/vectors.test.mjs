@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { isPattern, json, matches, verdictOf } from "../dist/index.js";
+import { isPattern, matches } from "../dist/index.js";
 import { msgpack } from "../dist/msgpack.js";
+import { playedHub, settle } from "./played.mjs";
 
 const read = (name) => JSON.parse(readFileSync(new URL(`../../../protocol/vectors/${name}.json`, import.meta.url), "utf8"));
 const textOf = (parts) => [parts].flat().map((part) => (typeof part === "string" ? part : part.repeat.repeat(part.times))).join("");
@@ -28,7 +29,7 @@ test("what a server says reads the same in both codecs", () => {
   const { replies, pushes } = read("replies");
   let count = 0;
   for (const { name, json: text, msgpack: hex } of [...replies, ...pushes]) {
-    const map = json.decode(textOf(text));
+    const map = JSON.parse(textOf(text));
     if (hex) assert.deepEqual(asJson(msgpack.decode(bytesOf(hex).buffer)), map, name);
     count += 1;
   }
@@ -37,7 +38,7 @@ test("what a server says reads the same in both codecs", () => {
 
 test("what it says more of in a later version reads like what it says now", () => {
   for (const { name, json: text, same_as } of read("replies").lenient) {
-    const [more, now] = [text, same_as].map((one) => json.decode(textOf(one)));
+    const [more, now] = [text, same_as].map((one) => JSON.parse(textOf(one)));
     if (now.op === "error") assert.equal(more.retry ?? false, now.retry ?? false, name); // codes that are not known go by `retry`
     else holds(more, now, name);
   }
@@ -45,15 +46,8 @@ test("what it says more of in a later version reads like what it says now", () =
 
 test("commands are written so that they read back the same", () => {
   for (const { name, json: text, msgpack: hex } of read("commands").commands) {
-    if (text) {
-      const command = json.decode(textOf(text));
-      assert.deepEqual(json.decode(json.encode(command)), command, name);
-      assert.deepEqual(msgpack.decode(msgpack.encode(command)), command, name);
-    }
-    if (hex) {
-      const command = msgpack.decode(bytesOf(hex).buffer);
-      assert.deepEqual(msgpack.decode(msgpack.encode(command)), command, name);
-      assert.deepEqual(json.decode(json.encode(asJson(command))), JSON.parse(JSON.stringify(asJson(command))), name);
+    for (const command of [text && JSON.parse(textOf(text)), hex && msgpack.decode(bytesOf(hex).buffer)]) {
+      if (command) assert.deepEqual(msgpack.decode(msgpack.encode(command)), command, name);
     }
   }
 });
@@ -64,7 +58,15 @@ test("patterns match what they should", () => {
   for (const { filter, topic, matches: wanted } of pairs) assert.equal(matches(textOf(filter), textOf(topic)), wanted, `${filter} and ${topic}`);
 });
 
-test("close codes say whether to come back", () => {
+test("close codes say whether to come back", async () => {
   const { closes, other_closes } = read("codes");
-  for (const { code, reconnect } of [...closes, ...other_closes]) assert.equal(verdictOf(code), reconnect, `${code}`);
+  for (const { code, reconnect } of [...closes, ...other_closes]) {
+    const { hub, socket, states } = playedHub();
+    await settle();
+    socket().says({ op: "welcome", session: "s", protocol: 1 });
+    socket().ends(code);
+    const retry = { 150: "now", 250: "later" }[states.at(-1).retry_ms];
+    assert.equal(hub.state === "closed" ? "never" : retry, reconnect, `${code}`);
+    hub.close();
+  }
 });

@@ -45,8 +45,7 @@ export const websocket: Transport = {
       close,
       send(map) {
         const frame = codec.encode(map);
-        const bytes = typeof frame === "string" && frame.length * 3 > bytesMax ? new TextEncoder().encode(frame).length : frame.length;
-        if (bytes > bytesMax) throw new CommandError({ code: "too_large", message: `${bytes} bytes, at most ${bytesMax}` });
+        if (frame.length * 3 > bytesMax && new Blob([frame]).size > bytesMax) throw new CommandError({ code: "too_large", message: `over ${bytesMax} bytes` });
         socket.send(frame);
       },
     };
