@@ -198,7 +198,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     else this.#token = token;
     this.#address = { ...options, ws: ws.href, codec, clock, token: undefined };
     this.#backoff = new Backoff(clock, backoff);
-    this.#stuck = /events|poll/.test(String(transports[0])) || knownWay(ws.href);
+    this.#stuck = transports[0] === "events" || transports[0] === "poll" || knownWay(ws.href);
     this.#session = new Session(
       (map) => this.#line?.link?.send(map),
       (feed, error) => this.#refused(feed, error),
