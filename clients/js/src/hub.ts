@@ -220,7 +220,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   /** Subscribes to a topic or pattern, now and after every reconnect. */
   subscribe<N extends keyof Topics & string>(name: N, options: SubscribeOptions = {}): Subscription<Topics[N]> {
     const { buffer = 1000, overflow = "drop", signal, ...wire } = options;
-    const subscription = new Subscription(name, buffer, overflow, (one) => this.#session.leave(one), signal);
+    const subscription = new Subscription(name, buffer, overflow, this.#session, signal);
     if (this.state === "closed") subscription._end(this.#error);
     else if (signal?.aborted) subscription._end();
     else this.#session.enter(subscription, wire);

@@ -29,7 +29,7 @@ interface Track {
 export interface Feed {
   /** The topic or pattern. */
   readonly wanted: string;
-  readonly asked: Wire;
+  asked: Wire;
   readonly takers: Set<Subscription>;
   /** The server has agreed once, so that from now on positions say what is to come. */
   live?: boolean;
@@ -132,12 +132,28 @@ export class Session {
   }
 
   /** Takes it away. Resolves when the server has agreed, or is not there to do so. */
-  leave(subscription: Subscription): Promise<void> {
+  async leave(subscription: Subscription): Promise<void> {
     const feed = this.feeds.get(subscription.topic);
-    if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
+    if (!feed?.takers.delete(subscription) || feed.takers.size) return;
     this.#remove(feed);
-    if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: resolve, fail: resolve }));
+    await this.#answered({ op: "unsubscribe", topic: feed.wanted }).catch(() => {});
+  }
+
+  /** Asks for it with other options, now and after every reconnect. */
+  async change({ topic }: Subscription, options: Wire): Promise<void> {
+    const feed = this.feeds.get(topic);
+    if (!feed) return; // it has ended
+    const { asked } = feed;
+    feed.asked = { ...options, replay: asked.replay };
+    await this.#answered({ op: "subscribe", topic, ...options }).catch((error: HubError) => {
+      feed.asked = asked;
+      throw error;
+    });
+  }
+
+  /** Says a command, if there is a connection. */
+  #answered(map: Wire): Promise<unknown> {
+    return new Promise((settle, fail) => (this.#open ? this.command(map, { settle, fail }) : settle(0)));
   }
 
   #remove(feed: Feed, error?: HubError): void {

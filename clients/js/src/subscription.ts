@@ -1,8 +1,10 @@
 /** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
 
 import { BufferOverflow, HubError } from "./errors.js";
+import type { SubscribeOptions } from "./hub.js";
 import { TypedTarget } from "./target.js";
 import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
+import type { Wire } from "./wire.js";
 
 /** What the events of a {@link Subscription} hold under `detail`. */
 export interface SubscriptionEventMap<T> {
@@ -18,6 +20,12 @@ interface Waiter<T> {
   all: boolean;
   resolve: (result: IteratorResult<SubscriptionEvent<T>, undefined>) => void;
   reject: (error: HubError) => void;
+}
+
+/** Who asks the server for subscriptions. */
+interface Keeper {
+  leave(subscription: Subscription): Promise<void>;
+  change(subscription: Subscription, options: Wire): Promise<void>;
 }
 
 const DONE = { done: true, value: undefined } as const;
@@ -43,19 +51,19 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   #iterated = false;
   #ended = false;
   #over = new AbortController();
-  #leave: (subscription: Subscription<T>) => Promise<void>;
+  #keeper: Keeper;
 
   /** @internal */
   constructor(
     topic: string,
     private readonly room: number,
     private readonly policy: "drop" | "error",
-    leave: (subscription: Subscription<T>) => Promise<void>,
+    keeper: Keeper,
     signal: AbortSignal | undefined,
   ) {
     super();
     this.topic = topic;
-    this.#leave = leave;
+    this.#keeper = keeper;
     signal?.addEventListener("abort", () => void this.unsubscribe(), { signal: this.#over.signal });
     this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
     this.ready.catch(() => {}); // who does not ask for it need not handle it
@@ -65,7 +73,15 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   unsubscribe(): Promise<void> {
     if (this.#ended) return Promise.resolve();
     this._end();
-    return this.#leave(this);
+    return this.#keeper.leave(this as Subscription);
+  }
+
+  /**
+   * Asks for other options (`slow`, `max_rate`, `echo`) in place of those it had, while messages flow; all subscriptions of the hub to this name have them then. Resolves when the
+   * server has agreed, or without a connection at once: they hold from the next one on. If it is rejected, they are as before.
+   */
+  change(options: Pick<SubscribeOptions, "slow" | "max_rate" | "echo">): Promise<void> {
+    return this.#keeper.change(this as Subscription, options);
   }
 
   /** The messages, one after the other. */
@@ -134,7 +150,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       if (this.#queue.length >= this.room) {
         if (this.policy === "error") {
           this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise \`buffer\``));
-          void this.#leave(this);
+          void this.#keeper.leave(this as Subscription);
           return;
         }
         this.#drop();
