@@ -14,6 +14,7 @@ PYTHON_CLIENT := clients/python/tests/.venv/.installed
 CONFORMANCE := tests/conformance/.venv/.installed
 NODE := tests/node/node_modules/.installed
 BROWSER := tests/browser/node_modules/.installed
+JS := clients/js/node_modules/.installed
 CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
 ESLINT := tests/node/node_modules/.bin/eslint
 TSC := tests/node/node_modules/.bin/tsc
@@ -29,7 +30,7 @@ run: ## build and serve the demo on http://127.0.0.1:8080
 # --- tests ---
 
 .PHONY: test
-test: test-rust test-python test-python-client test-node test-browser test-package conformance fuzz-short ## all tests; installs what they need
+test: test-rust test-python test-python-client test-node test-js test-browser test-package conformance fuzz-short ## all tests; installs what they need
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
@@ -52,9 +53,15 @@ abuse: $(PYTHON) binary ## abusers of all kinds beside healthy clients for ABUSE
 test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack/msgpack
 	cd tests/node && TOPICHUB_BIN='$(BIN)' npm test --silent
 
+.PHONY: test-js
+test-js: $(JS) binary ## the JavaScript client: vectors, stories, networks that lie, a thousand cuts
+	cargo build --package faults
+	cd clients/js && TOPICHUB_BIN='$(BIN)' FAULTS_BIN='$(TARGET)/debug/faults' npm test --silent
+
 .PHONY: test-browser
-test-browser: $(BROWSER) binary ## the pages in a real Chromium
+test-browser: $(BROWSER) $(JS) binary ## the pages and the JavaScript client in a real Chromium
 	cargo build --workspace --example authority
+	cd clients/js && npm run --silent build
 	chromium="$$(tests/setup/chromium.sh)"; \
 	cd tests/browser && CHROMIUM="$$chromium" TOPICHUB_BIN='$(BIN)' npm test --silent
 
@@ -113,9 +120,10 @@ check-python: $(PYTHON) $(PYTHON_CLIENT)
 	mypy --config-file "$$config" --cache-dir '$(TARGET)/mypy' .) || exit 1; done
 
 .PHONY: check-web
-check-web: $(NODE)
+check-web: $(NODE) $(JS)
 	$(ESLINT) --config tests/node/eslint.config.mjs clients/web tests/node tests/browser
 	$(TSC) --project tests/node/tsconfig.json
+	cd clients/js && npm run --silent check && npm run --silent docs
 
 # --- packages ---
 
@@ -151,7 +159,7 @@ bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv clients/python/tests/.venv tests/node/node_modules tests/browser/node_modules tests/python/.ruff_cache tests/python/.hypothesis
+	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv clients/python/tests/.venv tests/node/node_modules tests/browser/node_modules clients/js/node_modules clients/js/dist tests/python/.ruff_cache tests/python/.hypothesis
 	find tests clients/python -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---
@@ -166,4 +174,8 @@ $(PYTHON_CLIENT): clients/python/tests/requirements.txt tests/setup/venv.sh
 
 tests/%/node_modules/.installed: tests/%/package-lock.json
 	cd tests/$* && npm ci --silent --no-audit --no-fund
+	touch $@
+
+clients/%/node_modules/.installed: clients/%/package-lock.json
+	cd clients/$* && npm ci --silent --no-audit --no-fund
 	touch $@

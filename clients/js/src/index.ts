@@ -1,0 +1,28 @@
+/**
+ * TopicHub for programs: `connect`, and all that it returns.
+ *
+ * @packageDocumentation
+ */
+
+import { Hub as Connection, type AnyTopics, type ConnectOptions, type Hub } from "./hub.js";
+
+/**
+ * Connects to a server, and goes on doing so. Returns at once: what is subscribed before it is connected is asked for then.
+ *
+ * @param url `https://host`, `wss://host/ws`, or in pages a path such as `/ws`. Without a path it is `/ws`; the HTTP API is beside it.
+ */
+export function connect<Topics extends object = AnyTopics>(url: string | URL, options?: ConnectOptions): Hub<Topics> {
+  return new Connection(url, options);
+}
+
+export type { Hub } from "./hub.js";
+export type { AnyTopics, ConnectOptions, History, HubEventMap, Published, PublishOptions, PresenceState, State, StateChange, SubscribeOptions, Way } from "./hub.js";
+export { BufferOverflow, ClosedError, CommandError, ConnectionLost, HubError, OfflineError } from "./errors.js";
+export type { Message } from "./message.js";
+export type { Gap, Member, Presence, Subscribed, SubscriptionEvent } from "./message.js";
+export type { Subscription } from "./subscription.js";
+export type { SubscriptionEventMap } from "./subscription.js";
+export { isPattern, matches } from "./topic.js";
+export type { Codec, Position, Wire } from "./wire.js";
+export type { Clock } from "./clock.js";
+export type { Address, End, Link, Listener, Transport } from "./transport/transport.js";
