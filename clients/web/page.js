@@ -4,7 +4,7 @@
  * (`textContent`), never HTML.
  */
 
-import { connect as dial } from "./vendor/topichub/index.js";
+import { connect as connectAlone } from "./vendor/topichub/index.js";
 
 const protocol = new URLSearchParams(location.search).get("protocol") === "pubsub.msgpack" ? "pubsub.msgpack" : "pubsub.json";
 const codec = protocol === "pubsub.msgpack" ? (await import("./vendor/topichub/msgpack.js")).msgpack : undefined; // loaded only when chosen
@@ -18,9 +18,9 @@ const CAUGHT_UP_MS = 300;
 
 /**
  * Connects, and shows in the header's `#connection` how that goes. `?protocol=pubsub.msgpack` chooses the subprotocol. Another
- * one may be made later, with other options: it takes the place of the one before.
+ * one may be made later, with other options: it takes the place of the one before. `dial` is `connect` of the client, or `connectShared`.
  */
-export function connect(options) {
+export function connect(options, dial = connectAlone) {
   if (shown === null) furnish();
   shown?.close();
   const hub = (shown = dial("/ws", { codec, ...options }));

@@ -17,7 +17,7 @@ import { Server } from "../node/server.mjs";
 const DEADLINE_MS = 20_000;
 const DESKTOP = { viewport: { width: 1280, height: 860 } };
 const PHONE = { viewport: { width: 375, height: 812 }, isMobile: true, hasTouch: true };
-const PAGES = ["index", "ticker", "scoreboard", "chat", "clock"];
+const PAGES = ["index", "ticker", "scoreboard", "chat", "notifications", "clock"];
 
 let browser;
 let started; // the server, if it is ours
@@ -515,6 +515,49 @@ story("the landing page runs its own three lines", async (open) => {
   assert.equal(JSON.parse(frame).op, "welcome"); // pasted into a console, they do what they promise
 });
 
+story("all tabs of a user share one connection, and what is read in one is read in all", async (open) => {
+  const user = fresh("ann");
+  const inbox = `inbox.${user}`;
+  const summary = (page, text) => textOf(page, "#summary", (says) => says === text);
+  const first = await open(`notifications.html?user=${user}`);
+  await connected(first);
+  await curl(inbox, '{"text":"Your parcel is on its way"}');
+  await summary(first, `1 notification for ${user}, 1 unread`);
+  const second = await open(`notifications.html?user=${user}`);
+  await connected(second);
+  await curl(inbox, '"A bare text"');
+  for (const page of [first, second]) {
+    await summary(page, `2 notifications for ${user}, 2 unread`);
+    assert.equal(await page.title(), "(2) Notifications · TopicHub");
+    assert.equal(await page.locator("#badge").textContent(), "2");
+    assert.deepEqual(await page.locator("#inbox .text").allTextContents(), ["A bare text", "Your parcel is on its way"]);
+  }
+  assert.deepEqual([first.sockets, second.sockets], [[], []]); // the connection is the worker's
+
+  await second.click("#read");
+  for (const page of [first, second]) await summary(page, `2 notifications for ${user}, none unread`);
+  assert.equal(await first.locator("#badge").isVisible(), false);
+  await first.close(); // the other goes on
+  await curl(inbox, '{"text":"It is at the door"}');
+  await summary(second, `3 notifications for ${user}, 1 unread`);
+});
+
+story("whom a page notifies finds it, there or later", async (open) => {
+  const [bea, cem] = [fresh("bea"), fresh("cem")];
+  const sender = await open(`notifications.html?user=${bea}`);
+  await connected(sender);
+  await sender.fill("#to", cem);
+  await sender.fill("#text", "Lunch?");
+  await sender.keyboard.press("Enter");
+  await textOf(sender, "#told", (says) => says === `Sent to ${cem}, who will find it later.`);
+  const reader = await open(`notifications.html?user=${cem}`);
+  await textOf(reader, "#inbox li", (says) => says.startsWith(`Lunch?from ${bea}`));
+  await sender.fill("#text", "Now?");
+  await sender.keyboard.press("Enter");
+  await textOf(sender, "#told", (says) => says === `Sent to ${cem}, who is looking.`);
+  await textOf(reader, "#inbox li", (says) => says.startsWith("Now?"));
+});
+
 for (const name of PAGES) {
   story(
     `${name} fits a phone`,
@@ -560,6 +603,7 @@ function wholeSequences(page) {
 
 /** Waits until a page shows what it is for. */
 async function settle(page, name) {
+  if (name === "notifications") await page.fill("#user", "ann").then(() => page.keyboard.press("Enter"));
   if (name !== "index") await connected(page);
   if (name === "ticker") await page.waitForFunction(() => document.querySelector("#symbols polyline")?.points.numberOfItems >= 5);
   if (name === "chat") {
