@@ -1,18 +1,17 @@
 /**
  * How it works: a room is the topic `chat.<room>`; to enter is to subscribe, to speak is to publish. Our own messages are
  * shown when the server sends them back to us (that is `echo`, on by default), so everybody sees the same order. Who gives a
- * name says it by `authenticate` before; `presence` brings who is there, first as a whole and then who comes and goes.
+ * name connects by it; `presence` brings who is there, first as a whole and then who comes and goes.
  */
 
-import { fields } from "./hub.js";
-import { connect, count, element } from "./page.js";
+import { connect, count, element, fields, subscribe } from "./page.js";
 
 const LINES_MAX = 200;
 const REPLAY_LAST = 50;
 
 const $ = (id) => document.getElementById(id);
 const me = crypto.getRandomValues(new Uint32Array(2)).join("-"); // tells our own lines from the others'
-const hub = connect();
+let hub = connect();
 let room = null; // { topic, name, subscription, members }
 
 $("room").value = new URLSearchParams(location.search).get("room") ?? "lobby";
@@ -40,11 +39,11 @@ $("say").onsubmit = async (event) => {
 
 async function enter(topic, name) {
   if (topic === room?.topic && name === room.name) return;
-  await leave(); // who takes another name has left under the old one
+  await leave();
   if (room) return; // entered twice meanwhile
   $("log").replaceChildren();
-  hub.authenticate(name || null);
-  const subscription = hub.subscribe(topic, show, { presence: true, replay: { last: REPLAY_LAST } });
+  hub = connect(name ? { user: name } : {}); // who takes another name is somebody else
+  const subscription = subscribe(hub, topic, { message: show, presence }, { presence: true, replay: { last: REPLAY_LAST } });
   room = { topic, name, subscription, members: null };
   $("topic").textContent = topic;
   $("count").textContent = "";
@@ -52,7 +51,7 @@ async function enter(topic, name) {
 }
 
 async function leave() {
-  const ended = room?.subscription.end();
+  const ended = room?.subscription.unsubscribe();
   room = null;
   $("topic").textContent = "none";
   $("count").textContent = "Enter to see.";
@@ -88,7 +87,7 @@ function append(line, mine = false) {
 // --- Who is here
 
 /** The state, or a change. Where there are too many to be named, neither has names, and the numbers remain. */
-hub.addEventListener("presence", ({ detail }) => {
+function presence(detail) {
   if (detail.topic !== room?.topic) return;
   const before = room.members;
   const members = new Map(detail.change ? before : (detail.members ?? []).map((member) => [key(member), member]));
@@ -102,7 +101,7 @@ hub.addEventListener("presence", ({ detail }) => {
   if (!before || detail.count > members.size) return; // we have just come, or not all are named
   for (const [id, member] of members) if (!before.has(id)) tell(member, "has come");
   for (const [id, member] of before) if (!members.has(id)) tell(member, "has left");
-});
+}
 
 /** A member is a user, or a session that has named none. */
 const key = ({ user, session }) => (user === undefined ? `session ${session}` : `user ${user}`);

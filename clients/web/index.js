@@ -2,8 +2,7 @@
  * The landing page. "Run them here" does what the three lines do, and shows the frames instead of printing them to the console.
  */
 
-import { defaultUrl } from "./hub.js";
-import { fillSnippets } from "./page.js";
+import { defaultUrl, fillSnippets } from "./page.js";
 
 fillSnippets();
 

@@ -4,8 +4,7 @@
  * little; we ask for the last hundred of each topic, and lay them over each other too.
  */
 
-import { fields } from "./hub.js";
-import { connect, element, fillSnippets, flash } from "./page.js";
+import { connect, element, fields, fillSnippets, flash, subscribe } from "./page.js";
 
 const CARDS_MAX = 100; // a pattern can match more topics than a page should show
 const KNOWN = ["competition", "minute", "date", "home_team", "home", "away_team", "away", "event", "venue"];
@@ -16,7 +15,7 @@ const show = ({ topic, data, replayed }) => {
   const card = cards.get(topic) ?? addCard(topic);
   if (card) update(card, fields(data), replayed);
 };
-connect().subscribe("sports.>", show, { replay: { last: 100 } });
+subscribe(connect(), "sports.>", { message: show }, { replay: { last: 100 } });
 
 /** What is past is no news: it neither glows nor is announced. */
 function update(card, changes, past) {

@@ -4,21 +4,19 @@
  * drawn at most once per screen refresh, however fast messages arrive. The switch subscribes again with other options.
  */
 
-import { fields } from "./hub.js";
-import { connect, count, element, flash } from "./page.js";
+import { connect, count, element, fields, flash, subscribe } from "./page.js";
 import { line, PLOT_BOX, svg } from "./plot.js";
 
 const PLOT_SECONDS = 60;
 const PLOT_POINTS_MAX = 600;
 const ROWS_MAX = 200; // a pattern can match more topics than a page should show
 
-const LAST = { replay: { last: 1 } };
-
 const hub = connect();
-const prices = hub.subscribe("ticker.>", price, { replay: { seconds: PLOT_SECONDS } });
-hub.subscribe("system.cpu", ({ data }) => gauge("cpu", fields(data).percent, (percent) => `${decimal(percent, 1)} %`), LAST);
-hub.subscribe("system.memory", ({ data }) => memory(fields(data)), LAST);
-hub.subscribe("system.network", ({ data }) => network(fields(data)), LAST);
+const prices = subscribe(hub, "ticker.>", { message: price, gap: withhold }, { replay: { seconds: PLOT_SECONDS } });
+const figures = (topic, show) => subscribe(hub, topic, { message: ({ data }) => show(fields(data)) }, { replay: { last: 1 } });
+figures("system.cpu", ({ percent }) => gauge("cpu", percent, () => `${decimal(percent, 1)} %`));
+figures("system.memory", memory);
+figures("system.network", network);
 
 // --- How much of it: what each choice adds to the command, and what that means
 
@@ -57,12 +55,12 @@ setInterval(() => {
   document.querySelector("#rate").textContent = `${Math.round((1000 * times.length) / Math.min(now, WINDOW_MS))} messages/s`;
 }, 500);
 
-hub.addEventListener("gap", ({ detail: { topic, from, to } }) => {
-  if (!topic.startsWith("ticker.")) return;
+function withhold({ from, to }) {
+  if (!from) return; // nobody knows how many
   gaps += 1;
   withheld += to - from + 1;
   document.querySelector("#gaps").textContent = `${count(gaps, "gap")}, ${count(withheld, "message")} left out`;
-});
+}
 
 // --- Prices
 

@@ -41,6 +41,8 @@ pub(crate) fn rules() -> Result<Vec<TopicRule>, TopicError> {
         TopicRule::new("system.>")?.with_history(often),
         TopicRule::new("sports.>")?.with_history(HistoryRule::last(100)),
         TopicRule::new("chat.>")?.with_history(HistoryRule::last(100)),
+        TopicRule::new("inbox.*.read")?.with_history(HistoryRule::last(1)),
+        TopicRule::new("inbox.*")?.with_history(HistoryRule::last(100)),
     ])
 }
 

@@ -4,7 +4,7 @@
  * secret. What is drawn where is said in the modules beside this one.
  */
 
-import { Hub } from "../hub.js";
+import { connect } from "../vendor/topichub/index.js";
 import { Inspector } from "./inspector.js";
 import { Overview } from "./overview.js";
 import { Sessions } from "./sessions.js";
@@ -33,24 +33,41 @@ if (kept !== null) signIn(kept);
 function signIn(token) {
   hub?.close();
   $("problem").textContent = "";
-  const mine = (hub = new Hub());
-  if (token) hub.authenticate({ token });
+  let shown = false;
+  const mine = (hub = connect("/ws", {
+    // Asked for a second time, the first was refused, or ends soon.
+    token: token && (() => (shown ? another(mine) : ((shown = true), token))),
+  }));
   const overview = new Overview();
   const inspector = new Inspector(mine);
   const sessions = new Sessions(mine, token);
   overview.onTopic = (topic) => inspector.watch(topic);
 
-  hub.addEventListener("state", () => mine === hub && showState(mine.state));
-  hub.addEventListener("trouble", ({ detail }) => mine === hub && refused(detail));
-  hub.addEventListener("expiring", ({ detail }) => {
-    $("problem").textContent = `This token ends in ${Math.round(detail.in_ms / 1000)} seconds: sign in with another.`;
-  });
-  hub.subscribe("$sys.stats", ({ data }) => {
-    if (mine !== hub) return;
-    if ($("board").hidden) enter(sessions);
-    overview.show(data);
-  }, { replay: { last: 1 } });
-  showState(hub.state);
+  hub.addEventListener("state", ({ detail }) => mine === hub && showState(detail));
+  hub.addEventListener("error", ({ detail }) => mine === hub && refused(detail));
+  follow(mine, hub.subscribe("$sys.stats", { replay: { last: 1 } }), sessions, overview);
+  showState({ state: hub.state });
+}
+
+async function follow(mine, figures, sessions, overview) {
+  try {
+    for await (const { data } of figures) {
+      if (mine !== hub) return;
+      if ($("board").hidden) enter(sessions);
+      overview.show(data);
+    }
+  } catch (error) {
+    if (mine === hub) refused(error);
+  }
+}
+
+/** Another token in place of one that ends soon or is not known: nobody has one but the visitor. */
+function another(mine) {
+  if (mine === hub) {
+    if ($("board").hidden) refused({ code: "unauthorized" });
+    else $("problem").textContent = "This token ends soon: sign out, and in with another.";
+  }
+  throw new Error("there is no other token");
 }
 
 /** The first figures have come: this is somebody who may see them. */
@@ -63,7 +80,7 @@ function enter(sessions) {
   sessions.start();
 }
 
-function showState({ name, code, reason }) {
+function showState({ state: name, code, reason }) {
   const waiting = navigator.onLine ? "reconnecting" : "offline";
   $("state").dataset.state = name;
   $("state").textContent = { connecting: "connecting", open: "connected", waiting, closed: "closed" }[name];

@@ -1,6 +1,6 @@
 /** One topic or pattern: what comes, what was before, who is there, and a box to publish. */
 
-import { matches } from "../hub.js";
+import { isPattern } from "../vendor/topichub/index.js";
 import { count, element } from "../page.js";
 
 const LINES_MAX = 200;
@@ -8,7 +8,6 @@ const LINE_CHARS_MAX = 2000;
 const PAGE = 20;
 
 const $ = (id) => document.getElementById(id);
-const isPattern = (topic) => /(^|\.)[*>](\.|$)/.test(topic);
 
 export class Inspector {
   #hub;
@@ -30,14 +29,12 @@ export class Inspector {
       event.preventDefault();
       this.#publish();
     };
-    hub.addEventListener("gap", ({ detail }) => this.#watched && matches(this.#watched.topic, detail.topic) && this.#gap(detail));
-    hub.addEventListener("presence", ({ detail }) => detail.topic === this.#watched?.topic && this.#lookAtMembers());
   }
 
   /** Begins with the last messages of a topic. */
   async watch(topic) {
     if (!topic) return;
-    this.#watched?.subscription.end();
+    this.#watched?.subscription.unsubscribe();
     $("topic").value = topic;
     $("tail").replaceChildren();
     $("published").textContent = "";
@@ -45,8 +42,9 @@ export class Inspector {
     $("pause").setAttribute("aria-pressed", "false");
     const pattern = isPattern(topic);
     const options = { replay: { last: pattern ? 1 : PAGE }, slow: "latest", ...(pattern ? {} : { presence: { join: false, watch: true } }) };
-    const subscription = this.#hub.subscribe(topic, (message) => watched === this.#watched && this.#show(message), options);
-    const watched = (this.#watched = { topic, subscription, epoch: null, first: null, last: null });
+    const subscription = this.#hub.subscribe(topic, options);
+    this.#watched = { topic, subscription, epoch: null, first: null, last: null };
+    this.#follow(this.#watched);
     $("pause").disabled = false;
     $("earlier").disabled = $("send").disabled = pattern;
     $("position").textContent = pattern ? `All topics that match ${topic}.` : `Nothing has been published to ${topic} yet.`;
@@ -57,6 +55,19 @@ export class Inspector {
       $("members").replaceChildren();
     } else {
       await this.#lookAtMembers();
+    }
+  }
+
+  async #follow(watched) {
+    try {
+      for await (const event of watched.subscription.events()) {
+        if (watched !== this.#watched) return;
+        if (event.op === "message") this.#show(event);
+        else if (event.op === "gap") this.#gap(event);
+        else if (event.op === "presence") this.#lookAtMembers();
+      }
+    } catch (error) {
+      if (watched === this.#watched) $("position").textContent = error.message;
     }
   }
 
@@ -76,14 +87,15 @@ export class Inspector {
 
   #gap({ from, to, why }) {
     if (this.#paused) return;
-    $("tail").append(element("li", { className: "gap" }, `${count(to - from + 1, "message")} did not come: ${from} to ${to} (${why})`));
+    const missing = from ? `${count(to - from + 1, "message")} did not come: ${from} to ${to}` : "Some messages did not come";
+    $("tail").append(element("li", { className: "gap" }, `${missing} (${why})`));
   }
 
   async #earlier() {
     const watched = this.#watched;
     const before = watched.first && watched.epoch ? { before: { epoch: watched.epoch, offset: watched.first } } : {};
     try {
-      const page = await this.#hub.command({ op: "history", topic: watched.topic, limit: PAGE, ...before });
+      const page = await this.#hub.history(watched.topic, { limit: PAGE, ...before });
       if (watched !== this.#watched) return;
       watched.epoch = page.epoch ?? watched.epoch;
       watched.first = page.messages[0]?.offset ?? watched.first;
@@ -99,7 +111,7 @@ export class Inspector {
   async #lookAtMembers() {
     const { topic } = this.#watched;
     try {
-      const presence = await this.#hub.command({ op: "presence", topic });
+      const presence = await this.#hub.presence(topic);
       if (topic !== this.#watched.topic) return;
       $("present").textContent = `${count(presence.count, "member")} in ${count(presence.sessions, "session")}`;
       const names = (presence.members ?? []).map(({ user, session }) => element("li", {}, user ?? `session ${session}`));

@@ -25,8 +25,16 @@ export class Sessions {
   }
 
   start() {
-    this.#hub.subscribe("$sys.sessions", ({ data }) => this.#news(data), { replay: { last: 0 } });
+    this.#follow(this.#hub.subscribe("$sys.sessions"));
     this.#list();
+  }
+
+  async #follow(subscription) {
+    try {
+      for await (const { data } of subscription) this.#news(data);
+    } catch (error) {
+      this.#tell(`Not kept up to date: ${error.message}`);
+    }
   }
 
   async #list(after = null) {
