@@ -58,6 +58,13 @@ test-js: $(JS) binary ## the JavaScript client: vectors, stories, networks that 
 	cargo build --package faults
 	cd clients/js && TOPICHUB_BIN='$(BIN)' FAULTS_BIN='$(TARGET)/debug/faults' npm test --silent
 
+# What the pages load of the client, as it is built: source maps aside.
+.PHONY: web-client
+web-client: $(JS) ## build the JavaScript client anew for the pages; the tests say when that is due
+	cd clients/js && npm run --silent build
+	for module in index fallback msgpack shared-worker worker; do \
+	sed '/^\/\/# sourceMappingURL=/d' "clients/js/dist/$$module.js" >"clients/web/vendor/topichub/$$module.js"; done
+
 .PHONY: test-browser
 test-browser: $(BROWSER) $(JS) binary ## the pages and the JavaScript client in a real Chromium
 	cargo build --workspace --example authority
