@@ -137,7 +137,7 @@ export class Session {
     if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
     this.#remove(feed);
     if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: resolve, fail: resolve }));
+    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
   }
 
   #remove(feed: Feed, error?: HubError): void {
