@@ -4,7 +4,7 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 import { minify } from "terser";
 
@@ -54,6 +54,8 @@ for (const format of ["esm", "cjs"]) {
     writeFileSync(`${dist}/${file}.map`, small.map);
   }
 }
+
+copyFileSync(`${here}/node_modules/@msgpack/msgpack/LICENSE`, `${dist}/msgpack.LICENSE`); // of what is built into msgpack.js
 
 execFileSync(process.execPath, [`${here}/node_modules/typescript/bin/tsc`, "--project", here, "--noEmit", "false", "--emitDeclarationOnly", "--declaration", "--rootDir", `${here}/src`, "--outDir", dist], { stdio: "inherit" });
 for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" })) {

@@ -373,13 +373,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const queue = this.#queue;
     this.#queue = [];
     this.#queued = 0;
-    for (const { map, pending } of queue) {
-      try {
-        this.#session.command(map, pending);
-      } catch (error) {
-        pending.fail(error as HubError);
-      }
-    }
+    for (const { map, pending } of queue) this.#session.command(map, pending);
   }
 
   /** Says who this is. What follows is carried out after it, so nobody waits. */

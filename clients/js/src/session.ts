@@ -73,8 +73,14 @@ export class Session {
   /** Says a command; its reply settles `pending`. */
   command(map: Wire, pending: Pending): number {
     const id = ++this.#lastId;
-    this.say({ ...map, id }); // throws if it cannot be written
     this.#pending.set(id, pending);
+    try {
+      this.say({ ...map, id });
+    } catch (error) {
+      // It cannot be written.
+      this.forget(id);
+      pending.fail(error as HubError);
+    }
     return id;
   }
 
@@ -174,12 +180,12 @@ export class Session {
     this.command(this.commandOf(feed), {
       settle: (reply) => this.#begin(feed, reply),
       fail: (error) => {
-        if (!(error instanceof CommandError) || !feed.takers.size) return; // if the connection is lost, it is asked for again
+        if (error instanceof ConnectionLost || !feed.takers.size) return; // if the connection is lost, it is asked for again
         if (error.code === "limit_reached" && !feed.bare && isPattern(feed.wanted)) {
           feed.bare = true;
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
           this.ask(feed);
-        } else if (!this.refused(feed, error)) this.#remove(feed, error);
+        } else if (!this.refused(feed, error as CommandError)) this.#remove(feed, error);
       },
     });
   }
