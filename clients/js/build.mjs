@@ -39,7 +39,7 @@ for (const format of ["esm", "cjs"]) {
       external: [...LATER, ...(BROWSER.includes(name) ? ["index"] : [])].map((other) => `./${other}.js`),
       mangleProps: new RegExp(`^(_.+|${INTERNALS.join("|")})$`),
       mangleCache,
-      minify: true,
+      minify: name !== "node", // there a comment for bundlers is to stay
       sourcemap: true,
       legalComments: "inline",
       plugins: [privates],
@@ -49,7 +49,7 @@ for (const format of ["esm", "cjs"]) {
     Object.assign(mangleCache, built.mangleCache);
     const [map, code] = built.outputFiles.map(({ text }) => text);
     const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
-    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, sourceMap: { content: map, url: `${file}.map` } });
+    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map, url: `${file}.map` } });
     writeFileSync(`${dist}/${file}`, small.code);
     writeFileSync(`${dist}/${file}.map`, small.map);
   }
