@@ -408,7 +408,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 
   /** Whether a subscription that was refused is tried again. */
-  #refused(feed: Feed, error: CommandError): boolean {
+  #refused(feed: Feed, error: HubError & Partial<CommandError>): boolean {
     if (error.code === "unauthorized" && this.#refreshing) {
       this.#refreshing.add(feed);
       return true;

@@ -67,7 +67,7 @@ export class Session {
   constructor(
     private readonly say: (map: Wire) => void,
     /** A subscription was refused, and may be tried again. */
-    private readonly refused: (feed: Feed, error: CommandError) => boolean,
+    private readonly refused: (feed: Feed, error: HubError & Partial<CommandError>) => boolean,
   ) {}
 
   /** Says a command; its reply settles `pending`. */
@@ -185,7 +185,7 @@ export class Session {
           feed.bare = true;
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
           this.ask(feed);
-        } else if (!this.refused(feed, error as CommandError)) this.#remove(feed, error);
+        } else if (!this.refused(feed, error)) this.#remove(feed, error);
       },
     });
   }
