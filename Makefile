@@ -10,6 +10,7 @@ TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BIN := $(TARGET)/debug/topichub
 VENV := tests/python/.venv
 PYTHON := $(VENV)/.installed
+PYTHON_CLIENT := clients/python/tests/.venv/.installed
 CONFORMANCE := tests/conformance/.venv/.installed
 NODE := tests/node/node_modules/.installed
 BROWSER := tests/browser/node_modules/.installed
@@ -29,7 +30,7 @@ run: ## build and serve the demo on http://127.0.0.1:8080
 # --- tests ---
 
 .PHONY: test
-test: test-rust test-python test-node test-js test-browser test-package conformance fuzz-short ## all tests; installs what they need
+test: test-rust test-python test-python-client test-node test-js test-browser test-package conformance fuzz-short ## all tests; installs what they need
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
@@ -38,6 +39,11 @@ test-rust: ## unit, property, simulator, vector, documentation and integration t
 .PHONY: test-python
 test-python: $(PYTHON) binary ## the binary against the PyPI packages websockets and msgpack
 	cd tests/python && TOPICHUB_BIN='$(BIN)' .venv/bin/pytest
+
+.PHONY: test-python-client
+test-python-client: $(PYTHON_CLIENT) binary ## the Python client: vectors, the binary, servers that misbehave, connections cut a thousand times
+	cargo build --quiet --package faults
+	cd clients/python && TOPICHUB_BIN='$(BIN)' FAULTS_BIN='$(TARGET)/debug/faults' tests/.venv/bin/pytest
 
 .PHONY: abuse
 abuse: $(PYTHON) binary ## abusers of all kinds beside healthy clients for ABUSE_SECONDS (60), with figures
@@ -105,7 +111,8 @@ check-rust:
 	else echo 'cargo-deny is not installed: licences and sources of dependencies are not checked'; fi
 
 .PHONY: check-python
-check-python: $(PYTHON)
+check-python: $(PYTHON) $(PYTHON_CLIENT)
+	cd clients/python && tests/.venv/bin/ruff check . && tests/.venv/bin/ruff format --check . && tests/.venv/bin/mypy
 	cd tests/python && .venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy .
 	export PATH="$$PWD/$(VENV)/bin:$$PATH" config="$$PWD/tests/python/pyproject.toml"; \
 	for directory in tests/conformance fuzz; do \
@@ -151,12 +158,16 @@ bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv tests/node/node_modules tests/browser/node_modules clients/js/node_modules clients/js/dist tests/python/.ruff_cache tests/python/.hypothesis
-	find tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv clients/python/tests/.venv tests/node/node_modules tests/browser/node_modules clients/js/node_modules clients/js/dist tests/python/.ruff_cache tests/python/.hypothesis
+	find tests clients/python -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---
 
 tests/%/.venv/.installed: tests/%/requirements.txt tests/setup/venv.sh
+	tests/setup/venv.sh $(@D) $<
+	touch $@
+
+$(PYTHON_CLIENT): clients/python/tests/requirements.txt tests/setup/venv.sh
 	tests/setup/venv.sh $(@D) $<
 	touch $@
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use actix::SpawnHandle;
 use topichub_protocol::code::CloseCode;
 use topichub_protocol::reply::Reply;
 
@@ -12,7 +13,7 @@ use super::rates::{Pace, Rates};
 use super::worker::Worker;
 use crate::authority::Identified;
 use crate::hub::identity::Identity;
-use crate::hub::input::Input;
+use crate::hub::input::{Input, SessionRef};
 use crate::hub::session::{Outcome, Proof, Session as Core};
 use crate::metrics::figure::{Figure, Op};
 use crate::transport::link::Link;
@@ -24,12 +25,28 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// A session's core, and what stands before it.
 pub(super) struct Listener {
     core: Core,
-    /// Made at the first command, where there are limits.
-    rates: Option<Box<Rates>>,
+    /// Most sessions never need it, and there may be a million of them.
+    desk: Option<Box<Desk>>,
+    renewal: Option<Renewal>,
+}
+
+/// What stands before a session's core, where anything does.
+#[derive(Default)]
+struct Desk {
+    rates: Option<Rates>,
     /// A token that is being looked into.
-    checking: Option<Box<Checking>>,
-    /// Whether who this is has been found out anew.
-    renewed: bool,
+    checking: Option<Checking>,
+    /// What ends the session if nothing comes before.
+    term: Option<SpawnHandle>,
+}
+
+/// Who this is has been found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// What the handshake has shown.
+    First,
+    /// It may be another than before.
+    Again,
 }
 
 /// Until it is known whose token it is, commands wait and nothing more is read.
@@ -43,7 +60,19 @@ impl Listener {
     /// `identity` is who this is, as far as the handshake has shown.
     pub(super) fn new(mut core: Core, identity: Option<Arc<Identity>>) -> Self {
         identity.into_iter().for_each(|identity| core.become_known(identity, None));
-        Self { core, rates: None, checking: None, renewed: true }
+        Self { core, desk: None, renewal: Some(Renewal::First) }
+    }
+
+    pub(super) fn seat(&self) -> SessionRef {
+        self.core.seat()
+    }
+
+    /// Notes what will end the session, and returns what was to.
+    pub(super) fn replace_term(&mut self, term: Option<SpawnHandle>) -> Option<SpawnHandle> {
+        if self.desk.is_none() && term.is_none() {
+            return None;
+        }
+        std::mem::replace(&mut self.desk.get_or_insert_default().term, term)
     }
 
     /// Whether so much of this session's is on its way through the hub that it should not be read from.
@@ -51,9 +80,9 @@ impl Listener {
         self.core.must_wait(bytes_max, waker)
     }
 
-    /// Whether who this is may be another than when this was asked last.
-    pub(super) fn take_renewed(&mut self) -> bool {
-        std::mem::take(&mut self.renewed)
+    /// Whether who this is has been found out since this was asked last.
+    pub(super) fn take_renewal(&mut self) -> Option<Renewal> {
+        self.renewal.take()
     }
 
     /// Who this is; `None` as long as it has not said so and must.
@@ -69,18 +98,23 @@ impl Listener {
         inputs: &mut Vec<Input>,
         out: &mut Vec<u8>,
     ) {
-        if let Some(checking) = &mut self.checking {
+        if let Some(checking) = self.desk.as_mut().and_then(|desk| desk.checking.as_mut()) {
             checking.commands.push(bytes.into());
             if checking.commands.iter().map(|command| command.len()).sum::<usize>() > WAITING_BYTES_MAX {
                 link.close(CloseCode::RateLimited, "too much before it is known who this is");
             }
             return;
         }
-        if self.rates.is_none() && worker.has_rates.get() {
-            self.rates = Rates::new(&worker.settings());
+        let rates = self.desk.as_ref().and_then(|desk| desk.rates.as_ref());
+        if rates.is_none()
+            && worker.has_rates.get()
+            && let Some(rates) = Rates::new(&worker.settings())
+        {
+            self.desk.get_or_insert_default().rates = Some(rates);
         }
+        let rates = self.desk.as_ref().and_then(|desk| desk.rates.as_ref());
         let house = worker.house.borrow();
-        let mut outcome = match self.rates.as_ref().map_or(Pace::Fine, |rates| rates.check(bytes.len())) {
+        let mut outcome = match rates.map_or(Pace::Fine, |rates| rates.check(bytes.len())) {
             Pace::Fine => self.core.handle(bytes, &house),
             Pace::TooFast(error) => self.core.refuse(bytes, error),
             Pace::Flood => return link.close(CloseCode::RateLimited, "too much in too short a time"),
@@ -94,7 +128,9 @@ impl Listener {
             worker.tally().add(Figure::commands(op), 1);
         }
         // A name without proof holds at once.
-        self.renewed |= matches!(outcome, Outcome::Nothing | Outcome::Reply(Reply::Authenticated { .. }));
+        if matches!(outcome, Outcome::Nothing | Outcome::Reply(Reply::Authenticated { .. })) {
+            self.renewal.get_or_insert(Renewal::Again);
+        }
         if let Outcome::Identify(proof) = outcome {
             let (authority, token) = (Arc::clone(&worker.authority), proof.token.clone());
             let mut identified: Pin<Box<dyn Future<Output = Identified>>> =
@@ -103,7 +139,8 @@ impl Listener {
             match identified.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(identified) => outcome = self.identified(proof, identified, worker, inputs),
                 Poll::Pending => {
-                    self.checking = Some(Box::new(Checking { proof, identified, commands: Vec::new() }));
+                    let checking = Checking { proof, identified, commands: Vec::new() };
+                    self.desk.get_or_insert_default().checking = Some(checking);
                     // Polled again with a waker that wakes.
                     return link.wake();
                 }
@@ -118,13 +155,12 @@ impl Listener {
         cx: &mut Context<'_>,
         (worker, link): (&Worker, &Link),
     ) -> Poll<()> {
-        while let Some(mut checking) = self.checking.take() {
-            let Poll::Ready(identified) = checking.identified.as_mut().poll(cx) else {
-                self.checking = Some(checking);
-                return Poll::Pending;
-            };
+        while let Some(desk) = &mut self.desk
+            && let Some(checking) = &mut desk.checking
+        {
+            let Poll::Ready(identified) = checking.identified.as_mut().poll(cx) else { return Poll::Pending };
+            let Some(Checking { proof, commands, .. }) = desk.checking.take() else { break };
             let (mut inputs, mut out) = (Vec::new(), Vec::new());
-            let Checking { proof, commands, .. } = *checking;
             let outcome = self.identified(proof, identified, worker, &mut inputs);
             carry_out(outcome, (worker, link), &mut inputs, &mut out);
             for bytes in commands {
@@ -143,7 +179,9 @@ impl Listener {
         worker: &Worker,
         inputs: &mut Vec<Input>,
     ) -> Outcome {
-        self.renewed |= identified.is_ok();
+        if identified.is_ok() {
+            self.renewal.get_or_insert(Renewal::Again);
+        }
         let expires = identified.as_ref().ok().and_then(|identity| identity.expires);
         let left = expires.map(|expires| worker.clock.left_until(expires));
         self.core.identified(proof, identified, left, inputs)

@@ -36,7 +36,7 @@ pub(crate) struct Rates {
 
 impl Rates {
     /// `None` where nothing is limited.
-    pub(crate) fn new(settings: &Settings) -> Option<Box<Self>> {
+    pub(crate) fn new(settings: &Settings) -> Option<Self> {
         let commands_max = settings.commands_per_second_max;
         let bytes_max = settings.bytes_per_second_max;
         if commands_max == 0 && bytes_max == 0 {
@@ -44,14 +44,14 @@ impl Rates {
         }
         // A message may be longer than what may come in a second.
         let longest = u32::try_from(settings.message_bytes_max).unwrap_or(u32::MAX);
-        Some(Box::new(Self {
+        Some(Self {
             commands: limiter(commands_max, commands_max),
             bytes: limiter(bytes_max, bytes_max.max(longest)),
             refused_bytes: limiter(bytes_max, bytes_max.max(longest)),
             commands_max,
             bytes_max,
             refusals: RateLimiter::direct(quota(commands_max.max(REFUSALS), commands_max.max(REFUSALS))),
-        }))
+        })
     }
 
     /// Counts a command of so many bytes.
@@ -153,7 +153,7 @@ fn quota(rate: u32, burst: u32) -> Quota {
 mod tests {
     use super::*;
 
-    fn rates(commands: u32, bytes: u32) -> Option<Box<Rates>> {
+    fn rates(commands: u32, bytes: u32) -> Option<Rates> {
         let (commands_per_second_max, bytes_per_second_max) = (commands, bytes);
         Rates::new(&Settings { commands_per_second_max, bytes_per_second_max, ..Settings::default() })
     }

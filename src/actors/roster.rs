@@ -17,8 +17,8 @@ pub(crate) struct Guest {
     pub(crate) address: Option<IpAddr>,
     /// On the hub's clock.
     pub(crate) since: Duration,
-    /// Counted among those of its user.
-    _counted: Option<Counted>,
+    /// Counted among those of its user, where that is limited.
+    _counted: Option<Box<Counted>>,
 }
 
 impl Guest {
@@ -71,7 +71,7 @@ impl Roster {
         if changed {
             guest._counted = None;
             if let Some(user) = &identity.user {
-                guest._counted = users.count(user)?;
+                guest._counted = users.count(user)?.map(Box::new);
             }
         }
         Ok(())

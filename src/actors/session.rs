@@ -10,13 +10,13 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use actix::fut::ActorFuture;
-use actix::{Actor, ActorContext, AsyncContext, Context, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context};
 use topichub_protocol::code::CloseCode;
 use topichub_protocol::push::{Limits, Push, Welcome};
 use uuid::Uuid;
 
 use super::destination::Destination;
-use super::listener::Listener;
+use super::listener::{Listener, Renewal};
 use super::news::{Described, Ended};
 use super::parting::Parting;
 use super::worker::Worker;
@@ -42,12 +42,7 @@ pub(crate) struct Session {
     worker: Rc<Worker>,
     link: Rc<Link>,
     source: Source,
-    key: SubscriberKey,
     listener: Listener,
-    /// What ends the session if nothing comes before.
-    term: Option<SpawnHandle>,
-    /// Whether those who watch sessions have been told of it.
-    announced: bool,
     /// Its place among the connections, until it has stopped.
     ticket: Option<Ticket>,
 }
@@ -66,8 +61,7 @@ impl Session {
         worker.pulse.borrow_mut().joined(key, worker.now());
         let seat = SessionRef { worker: worker.id(), subscriber: key };
         let listener = Listener::new(Core::new(seat, link.codec()), identity);
-        let (term, announced, ticket) = (None, false, Some(ticket));
-        let session = Self { worker, link, source, key, listener, term, announced, ticket };
+        let session = Self { worker, link, source, listener, ticket: Some(ticket) };
         session.worker.census.sessions.fetch_add(1, Ordering::Relaxed);
         session.worker.roster.borrow_mut().enter(key, address, session.worker.now());
         let (tally, class) = (session.worker.tally(), session.link.class());
@@ -77,12 +71,12 @@ impl Session {
         session.start();
     }
 
-    fn seat(&self) -> SessionRef {
-        SessionRef { worker: self.worker.id(), subscriber: self.key }
+    fn key(&self) -> SubscriberKey {
+        self.listener.seat().subscriber
     }
 
     fn id(&self) -> Uuid {
-        Uuid::from_u128(self.worker.house.borrow().seats.id(self.seat()))
+        Uuid::from_u128(self.worker.house.borrow().seats.id(self.listener.seat()))
     }
 
     fn welcome(&self) {
@@ -107,16 +101,16 @@ impl Session {
         loop {
             self.link.poll_flush(cx);
             if self.link.takes_more(cx) {
-                self.worker.resume(self.key);
+                self.worker.resume(self.key());
             }
             if self.link.begins_to_wait() {
-                self.worker.pulse.borrow_mut().waiting(self.key, self.worker.now());
+                self.worker.pulse.borrow_mut().waiting(self.key(), self.worker.now());
             }
             if self.link.has_ended() {
                 return Poll::Ready(());
             }
             if self.link.begins_to_close() {
-                self.worker.pulse.borrow_mut().closing(self.key, self.worker.now());
+                self.worker.pulse.borrow_mut().closing(self.key(), self.worker.now());
             }
             if self.listener.poll_checking(cx, (&self.worker, &self.link)).is_pending() {
                 return Poll::Pending;
@@ -154,44 +148,49 @@ impl Session {
 
     /// Sees to it that the session ends when what it has authenticated with runs out, or if it never does so and must.
     fn set_term(&mut self, ctx: &mut Context<Self>) {
-        if let Some(term) = self.term.take() {
+        if let Some(term) = self.listener.replace_term(None) {
             ctx.cancel_future(term);
         }
         let Some(identity) = self.listener.who(&self.worker) else {
             let wait = self.worker.settings().handshake_timeout;
-            self.term = Some(ctx.run_later(wait, |session, _| {
+            let term = ctx.run_later(wait, |session, _| {
                 session.link.close(CloseCode::HandshakeTimeout, "who this is was not said in time");
-            }));
+            });
+            self.listener.replace_term(Some(term));
             return;
         };
         let (mut roster, users) = (self.worker.roster.borrow_mut(), &self.worker.users);
-        if let Err(max) = roster.identify(self.key, &identity, users) {
+        if let Err(max) = roster.identify(self.key(), &identity, users) {
             let reason = format!("a user may have {max} sessions, and this one has them");
             return self.link.close(CloseCode::TooManyConnections, &reason);
         }
         let Some(expires) = identity.expires else { return };
         let left = self.worker.clock.left_until(expires);
         let notice = EXPIRING_NOTICE.min(left / 2);
-        self.term = Some(ctx.run_later(left - notice, move |session, ctx| {
+        let term = ctx.run_later(left - notice, move |session, ctx| {
             session.push(&Push::Expiring { within: session.worker.clock.left_until(expires) });
-            session.term = Some(ctx.run_later(notice, |session, _| {
+            let term = ctx.run_later(notice, |session, _| {
                 session.link.close(CloseCode::TokenExpired, "the token has expired");
-            }));
-        }));
+            });
+            session.listener.replace_term(Some(term));
+        });
+        self.listener.replace_term(Some(term));
     }
 
     /// Tells those who watch sessions who this is.
-    fn announce(&mut self) {
-        let again = std::mem::replace(&mut self.announced, true);
+    fn announce(&self, renewal: Renewal) {
         self.worker.note(|news| {
             let session = self.described();
-            if again { news.identified(session) } else { news.connected(session) }
+            match renewal {
+                Renewal::First => news.connected(session),
+                Renewal::Again => news.identified(session),
+            }
         });
     }
 
     fn described(&self) -> Described {
         let roster = self.worker.roster.borrow();
-        let guest = roster.get(self.key);
+        let guest = roster.get(self.key());
         let lasted = self.worker.now().saturating_sub(guest.map_or(Duration::ZERO, |guest| guest.since));
         let since = self.worker.clock.today().saturating_sub(lasted);
         Described {
@@ -212,7 +211,7 @@ impl Session {
             news.ended(Ended { session: self.described(), code: ending.code, by: ending.by.as_str() });
         });
         let roster = self.worker.roster.borrow();
-        let Some(guest) = roster.get(self.key) else { return };
+        let Some(guest) = roster.get(self.key()) else { return };
         self.worker.partings.borrow_mut().tell(&Parting {
             session: self.id(),
             user: guest.user(),
@@ -243,7 +242,7 @@ impl Actor for Session {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.link.peer_has_gone();
         self.tell_the_end();
-        self.worker.leave(self.key);
+        self.worker.leave(self.key());
         // Whoever sees the session gone finds its place free.
         self.ticket = None;
         self.worker.census.sessions.fetch_sub(1, Ordering::Relaxed);
@@ -263,9 +262,9 @@ impl ActorFuture<Session> for Conversation {
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
         let ended = session.poll(cx);
-        if session.listener.take_renewed() {
+        if let Some(renewal) = session.listener.take_renewal() {
             session.set_term(ctx);
-            session.announce();
+            session.announce(renewal);
         }
         if ended.is_ready() {
             ctx.stop();

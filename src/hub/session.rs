@@ -83,6 +83,11 @@ impl Session {
         Self { seat, codec, account: None }
     }
 
+    /// Whose it is.
+    pub(crate) fn seat(&self) -> SessionRef {
+        self.seat
+    }
+
     /// Takes one command as it came.
     pub(crate) fn handle(&mut self, bytes: &[u8], house: &House) -> Outcome {
         let decided = self.codec.decode_command(bytes);

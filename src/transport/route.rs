@@ -47,7 +47,7 @@ pub(crate) async fn websocket(
     let worker = hub.worker();
     let link = Link::body(&accepted.terms(&settings), Rc::clone(&worker.outboxes));
     let payload: Payload = payload.into_inner();
-    Session::begin(worker, Rc::clone(&link), Source::Payload(Box::new(payload)), ticket, address, identity);
+    Session::begin(worker, Rc::clone(&link), Source::payload(payload), ticket, address, identity);
 
     let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
     response.upgrade("websocket").insert_header((header::SEC_WEBSOCKET_ACCEPT, accepted.accept));

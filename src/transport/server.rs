@@ -238,7 +238,6 @@ fn begin(hub: &Hub, accepted: &Accepted, visitor: Visitor, socket: Socket, early
     }
     head.push_str("\r\n");
     link.send(head.as_bytes());
-    let source = if early.is_empty() { Source::Socket } else { Source::Early(Box::new(early.into())) };
     let Visitor { ticket, address, identity } = visitor;
-    Session::begin(worker, link, source, ticket, address, identity);
+    Session::begin(worker, link, Source::socket(early), ticket, address, identity);
 }

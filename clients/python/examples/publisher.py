@@ -1,0 +1,59 @@
+"""A back end that publishes: the load of this machine, every second, to `metrics.HOST.load`.
+
+    pip install topichub
+    python publisher.py http://127.0.0.1:8080
+
+Each publish has a name of its own (`dedup`), so that the hub may repeat it after a lost connection and it counts once;
+without a connection up to a minute of them waits. Subscribers who ask for `latest-per-key` get the newest of each host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import uuid
+
+import topichub
+
+
+async def publish_load(hub: topichub.Hub, host: str) -> None:
+    one, five, fifteen = os.getloadavg()
+    try:
+        published = await hub.publish(
+            f"metrics.{host}.load",
+            {"1m": one, "5m": five, "15m": fifteen, "cpus": os.cpu_count()},
+            key=host,
+            dedup=str(uuid.uuid4()),
+            ttl_ms=60_000,
+        )
+        print(f"{published.topic} {published.position}: {published.subscribers} subscribers", flush=True)
+    except topichub.CommandError as error:  # this one is refused, the next may pass
+        print(f"refused: {error}", flush=True)
+    except topichub.QueueFull:
+        print("no connection for a minute: this one is lost", flush=True)
+
+
+async def main() -> None:
+    arguments = argparse.ArgumentParser(description="Publishes the load of this machine.")
+    arguments.add_argument("url", help="the server, such as http://127.0.0.1:8080")
+    arguments.add_argument("--host", default=socket.gethostname().split(".")[0])
+    arguments.add_argument("--every", type=float, default=1.0, metavar="SECONDS")
+    arguments.add_argument("--count", type=int, default=0, help="stop after so many; 0 goes on")
+    chosen = arguments.parse_args()
+    token = os.environ.get("TOPICHUB_TOKEN")
+    async with topichub.connect(chosen.url, token=token, offline="queue", queue_messages=60) as hub:
+        sent = 0
+        while chosen.count == 0 or sent < chosen.count:
+            await asyncio.gather(publish_load(hub, chosen.host), asyncio.sleep(chosen.every))
+            sent += 1
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        pass
+    except (topichub.TopicHubError, ValueError) as error:
+        raise SystemExit(f"publisher: {error}") from None
