@@ -1,6 +1,6 @@
 /**
  * Builds `dist`: for each entry an ES module, those for programs as CommonJS too, and types for both. What is built is minified, because
- * pages load it as it is; its source maps show it as it was.
+ * pages load it as it is; the source maps beside it show it as it was.
  */
 
 import { execFileSync } from "node:child_process";
@@ -49,7 +49,7 @@ for (const format of ["esm", "cjs"]) {
     Object.assign(mangleCache, built.mangleCache);
     const [map, code] = built.outputFiles.map(({ text }) => text);
     const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
-    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map, url: `${file}.map` } });
+    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map } });
     writeFileSync(`${dist}/${file}`, small.code);
     writeFileSync(`${dist}/${file}.map`, small.map);
   }

@@ -189,7 +189,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const { clock = realClock, codec = json, transports = ["websocket", "events", "poll"], backoff, token, signal } = options;
     const ws = new URL(url, globalThis.location?.href);
     ws.protocol = ws.protocol.replace("http", "ws");
-    if (!ws.protocol.startsWith("ws")) throw new TypeError(`${url} is no http(s) or ws(s)`);
+    if (!ws.protocol.startsWith("ws")) throw new TypeError(`no http(s) or ws(s): ${url}`);
     if (ws.pathname === "/") ws.pathname = "/ws";
     this.#options = options;
     this.#ways = transports;
@@ -220,7 +220,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   /** Subscribes to a topic or pattern, now and after every reconnect. */
   subscribe<N extends keyof Topics & string>(name: N, options: SubscribeOptions = {}): Subscription<Topics[N]> {
     const { buffer = 1000, overflow = "drop", signal, ...wire } = options;
-    const subscription = new Subscription(name, buffer, overflow, (one) => this.#session.leave(one), signal);
+    const subscription = new Subscription(name, buffer, overflow, this.#session, signal);
     if (this.state === "closed") subscription._end(this.#error);
     else if (signal?.aborted) subscription._end();
     else this.#session.enter(subscription, wire);
@@ -275,7 +275,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       let id = 0;
       if (this.state === "open") id = this.#session.command(map, pending);
       else if (offline === "queue") this.#enqueue(map, pending);
-      else throw new OfflineError("not_connected", "wait for the state open, or queue it");
+      else throw new OfflineError("not_connected", "wait for the state open, or queue");
       const abort = () => {
         this.#session.forget(id);
         this.#queue = this.#queue.filter((queued) => queued.pending !== pending || ((this.#queued -= queued.bytes), false));

@@ -29,7 +29,7 @@ interface Track {
 export interface Feed {
   /** The topic or pattern. */
   readonly wanted: string;
-  readonly asked: Wire;
+  asked: Wire;
   readonly takers: Set<Subscription>;
   /** The server has agreed once, so that from now on positions say what is to come. */
   live?: boolean;
@@ -110,7 +110,7 @@ export class Session {
     this.#open = false;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "it may have been done")));
+    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "perhaps it was done")));
   }
 
   /** All is over. */
@@ -144,6 +144,14 @@ export class Session {
     this.#remove(feed);
     if (!this.#open) return Promise.resolve();
     return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
+  }
+
+  /** Other options, now and after every reconnect. */
+  change(topic: string, options: object): Promise<void> {
+    const feed = this.feeds.get(topic);
+    if (feed) feed.asked = { ...options, replay: feed.asked.replay };
+    if (!feed || !this.#open) return Promise.resolve();
+    return new Promise((resolve, reject) => this.command({ op: "subscribe", topic, ...options }, { settle: () => resolve(), fail: reject }));
   }
 
   #remove(feed: Feed, error?: HubError): void {

@@ -1,6 +1,7 @@
 /** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
 
 import { BufferOverflow, HubError } from "./errors.js";
+import type { SubscribeOptions } from "./hub.js";
 import { TypedTarget } from "./target.js";
 import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 
@@ -12,6 +13,12 @@ export interface SubscriptionEventMap<T> {
   subscribed: CustomEvent<Subscribed>;
   /** It is over: by an error, or `undefined` if the program wanted so. */
   end: CustomEvent<HubError | undefined>;
+}
+
+/** Who asks the server. */
+interface Owner {
+  leave(subscription: Subscription): Promise<void>;
+  change(topic: string, options: object): Promise<void>;
 }
 
 interface Waiter<T> {
@@ -43,19 +50,19 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   #iterated = false;
   #ended = false;
   #over = new AbortController();
-  #leave: (subscription: Subscription<T>) => Promise<void>;
+  #owner: Owner;
 
   /** @internal */
   constructor(
     topic: string,
     private readonly room: number,
     private readonly policy: "drop" | "error",
-    leave: (subscription: Subscription<T>) => Promise<void>,
+    owner: Owner,
     signal: AbortSignal | undefined,
   ) {
     super();
     this.topic = topic;
-    this.#leave = leave;
+    this.#owner = owner;
     signal?.addEventListener("abort", () => void this.unsubscribe(), { signal: this.#over.signal });
     this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
     this.ready.catch(() => {}); // who does not ask for it need not handle it
@@ -65,7 +72,12 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   unsubscribe(): Promise<void> {
     if (this.#ended) return Promise.resolve();
     this._end();
-    return this.#leave(this);
+    return this.#owner.leave(this as Subscription);
+  }
+
+  /** Other options in place of all it had, while messages flow: `echo`, `slow`, `max_rate`, `presence`. Resolves when the server has agreed. They hold after a loss as well. */
+  change(options: Pick<SubscribeOptions, "echo" | "slow" | "max_rate" | "presence">): Promise<void> {
+    return this.#owner.change(this.topic, options);
   }
 
   /** The messages, one after the other. */
@@ -134,7 +146,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       if (this.#queue.length >= this.room) {
         if (this.policy === "error") {
           this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise \`buffer\``));
-          void this.#leave(this);
+          void this.#owner.leave(this as Subscription);
           return;
         }
         this.#drop();

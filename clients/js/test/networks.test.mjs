@@ -113,7 +113,7 @@ story("a server of another protocol, and one that speaks garbage, are left alone
   const waits = [];
   hub.addEventListener("state", ({ detail }) => detail.state === "waiting" && waits.push(detail));
   await until(() => waits.length >= 3, "it comes back");
-  assert.match(waits[0].reason, /not of this protocol/);
+  assert.match(waits[0].reason, /not this protocol/);
   fake.greets = (socket) => socket.send("[1,2]");
   await until(() => waits.length >= 5, "it comes back");
   fake.protocol = "chat.v1";

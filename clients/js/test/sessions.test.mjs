@@ -151,7 +151,8 @@ class Played {
       settled(act.as, (async () => {
         for await (const event of subscription.events()) events.push(event);
       })());
-    } else if (act.unsubscribe) void this.#subscriptions.get(act.unsubscribe).unsubscribe();
+    } else if (act.change) settled(act.as, this.#subscriptions.get(act.change).change(act.options));
+    else if (act.unsubscribe) void this.#subscriptions.get(act.unsubscribe).unsubscribe();
     else if (act.publish) settled(act.as, hub.publish(act.publish, act.data, act.options));
     else if (act.request) settled(act.as, hub.request(act.request, act.data, act.options));
     else if (act.reply_to_last) settled(act.as, hub.reply(last(), act.data));
