@@ -1,10 +1,10 @@
 /**
  * Builds `dist`: for each entry an ES module, those for programs as CommonJS too, and types for both. What is built is minified, because
- * pages load it as it is; its source maps show it as it was.
+ * pages load it as it is; the source maps beside it show it as it was.
  */
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { build } from "esbuild";
 import { minify } from "terser";
 
@@ -39,7 +39,7 @@ for (const format of ["esm", "cjs"]) {
       external: [...LATER, ...(BROWSER.includes(name) ? ["index"] : [])].map((other) => `./${other}.js`),
       mangleProps: new RegExp(`^(_.+|${INTERNALS.join("|")})$`),
       mangleCache,
-      minify: true,
+      minify: name !== "node", // there a comment for bundlers is to stay
       sourcemap: true,
       legalComments: "inline",
       plugins: [privates],
@@ -49,11 +49,13 @@ for (const format of ["esm", "cjs"]) {
     Object.assign(mangleCache, built.mangleCache);
     const [map, code] = built.outputFiles.map(({ text }) => text);
     const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
-    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, sourceMap: { content: map, url: `${file}.map` } });
+    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map } });
     writeFileSync(`${dist}/${file}`, small.code);
     writeFileSync(`${dist}/${file}.map`, small.map);
   }
 }
+
+copyFileSync(`${here}/node_modules/@msgpack/msgpack/LICENSE`, `${dist}/msgpack.LICENSE`); // of what is built into msgpack.js
 
 execFileSync(process.execPath, [`${here}/node_modules/typescript/bin/tsc`, "--project", here, "--noEmit", "false", "--emitDeclarationOnly", "--declaration", "--rootDir", `${here}/src`, "--outDir", dist], { stdio: "inherit" });
 for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" })) {

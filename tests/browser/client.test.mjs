@@ -171,3 +171,19 @@ story("where the shared worker cannot be loaded, a tab has a connection of its o
   });
   assert.equal(await page.evaluate(() => window.hub.transport), "websocket");
 });
+
+story("where WebSockets are killed, everything goes on by streams, and the tab remembers", async (tab, context) => {
+  upgrades = false;
+  const page = await tab();
+  await subscribe(page, "browser.streams");
+  assert.equal(await page.evaluate(() => window.hub.transport), "events");
+  await page.evaluate(() => window.hub.publish("browser.streams", 1));
+  await gets(page, [1]);
+  await context.setOffline(true);
+  await page.waitForFunction(() => window.hub.state !== "open");
+  await publish("browser.streams", 2);
+  await context.setOffline(false);
+  await gets(page, [1, 2]);
+  assert.equal(await page.evaluate(() => Object.values(sessionStorage)[0]), "events");
+  assert.deepEqual(await page.evaluate(() => window.gaps), []);
+});

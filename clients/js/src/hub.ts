@@ -189,7 +189,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const { clock = realClock, codec = json, transports = ["websocket", "events", "poll"], backoff, token, signal } = options;
     const ws = new URL(url, globalThis.location?.href);
     ws.protocol = ws.protocol.replace("http", "ws");
-    if (!ws.protocol.startsWith("ws")) throw new TypeError(`${url} is no http(s) or ws(s)`);
+    if (!ws.protocol.startsWith("ws")) throw new TypeError(`no http(s) or ws(s): ${url}`);
     if (ws.pathname === "/") ws.pathname = "/ws";
     this.#options = options;
     this.#ways = transports;
@@ -275,7 +275,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
       let id = 0;
       if (this.state === "open") id = this.#session.command(map, pending);
       else if (offline === "queue") this.#enqueue(map, pending);
-      else throw new OfflineError("not_connected", "wait for the state open, or queue it");
+      else throw new OfflineError("not_connected", "wait for the state open, or queue");
       const abort = () => {
         this.#session.forget(id);
         this.#queue = this.#queue.filter((queued) => queued.pending !== pending || ((this.#queued -= queued.bytes), false));
@@ -373,13 +373,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
     const queue = this.#queue;
     this.#queue = [];
     this.#queued = 0;
-    for (const { map, pending } of queue) {
-      try {
-        this.#session.command(map, pending);
-      } catch (error) {
-        pending.fail(error as HubError);
-      }
-    }
+    for (const { map, pending } of queue) this.#session.command(map, pending);
   }
 
   /** Says who this is. What follows is carried out after it, so nobody waits. */
@@ -414,7 +408,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
   }
 
   /** Whether a subscription that was refused is tried again. */
-  #refused(feed: Feed, error: CommandError): boolean {
+  #refused(feed: Feed, error: HubError & Partial<CommandError>): boolean {
     if (error.code === "unauthorized" && this.#refreshing) {
       this.#refreshing.add(feed);
       return true;

@@ -22,7 +22,7 @@ export type { Message } from "./message.js";
 export type { Gap, Member, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 export type { Subscription } from "./subscription.js";
 export type { SubscriptionEventMap } from "./subscription.js";
-export { isPattern, matches } from "./topic.js";
+export { matches } from "./topic.js";
 export type { Codec, Position, Wire } from "./wire.js";
 export type { Clock } from "./clock.js";
 export type { Address, End, Link, Listener, Transport } from "./transport/transport.js";

@@ -67,14 +67,20 @@ export class Session {
   constructor(
     private readonly say: (map: Wire) => void,
     /** A subscription was refused, and may be tried again. */
-    private readonly refused: (feed: Feed, error: CommandError) => boolean,
+    private readonly refused: (feed: Feed, error: HubError & Partial<CommandError>) => boolean,
   ) {}
 
   /** Says a command; its reply settles `pending`. */
   command(map: Wire, pending: Pending): number {
     const id = ++this.#lastId;
-    this.say({ ...map, id }); // throws if it cannot be written
     this.#pending.set(id, pending);
+    try {
+      this.say({ ...map, id });
+    } catch (error) {
+      // It cannot be written.
+      this.forget(id);
+      pending.fail(error as HubError);
+    }
     return id;
   }
 
@@ -104,7 +110,7 @@ export class Session {
     this.#open = false;
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "it may have been done")));
+    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "perhaps it was done")));
   }
 
   /** All is over. */
@@ -132,28 +138,20 @@ export class Session {
   }
 
   /** Takes it away. Resolves when the server has agreed, or is not there to do so. */
-  async leave(subscription: Subscription): Promise<void> {
+  leave(subscription: Subscription): Promise<void> {
     const feed = this.feeds.get(subscription.topic);
-    if (!feed?.takers.delete(subscription) || feed.takers.size) return;
+    if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
     this.#remove(feed);
-    await this.#answered({ op: "unsubscribe", topic: feed.wanted }).catch(() => {});
+    if (!this.#open) return Promise.resolve();
+    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
   }
 
-  /** Asks for it with other options, now and after every reconnect. */
-  async change({ topic }: Subscription, options: Wire): Promise<void> {
+  /** Other options, now and after every reconnect. */
+  change(topic: string, options: object): Promise<void> {
     const feed = this.feeds.get(topic);
-    if (!feed) return; // it has ended
-    const { asked } = feed;
-    feed.asked = { ...options, replay: asked.replay };
-    await this.#answered({ op: "subscribe", topic, ...options }).catch((error: HubError) => {
-      feed.asked = asked;
-      throw error;
-    });
-  }
-
-  /** Says a command, if there is a connection. */
-  #answered(map: Wire): Promise<unknown> {
-    return new Promise((settle, fail) => (this.#open ? this.command(map, { settle, fail }) : settle(0)));
+    if (feed) feed.asked = { ...options, replay: feed.asked.replay };
+    if (!feed || !this.#open) return Promise.resolve();
+    return new Promise((resolve, reject) => this.command({ op: "subscribe", topic, ...options }, { settle: () => resolve(), fail: reject }));
   }
 
   #remove(feed: Feed, error?: HubError): void {
@@ -190,7 +188,7 @@ export class Session {
     this.command(this.commandOf(feed), {
       settle: (reply) => this.#begin(feed, reply),
       fail: (error) => {
-        if (!(error instanceof CommandError) || !feed.takers.size) return; // if the connection is lost, it is asked for again
+        if (error instanceof ConnectionLost || !feed.takers.size) return; // if the connection is lost, it is asked for again
         if (error.code === "limit_reached" && !feed.bare && isPattern(feed.wanted)) {
           feed.bare = true;
           for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);

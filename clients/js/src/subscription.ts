@@ -4,7 +4,6 @@ import { BufferOverflow, HubError } from "./errors.js";
 import type { SubscribeOptions } from "./hub.js";
 import { TypedTarget } from "./target.js";
 import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
-import type { Wire } from "./wire.js";
 
 /** What the events of a {@link Subscription} hold under `detail`. */
 export interface SubscriptionEventMap<T> {
@@ -16,16 +15,16 @@ export interface SubscriptionEventMap<T> {
   end: CustomEvent<HubError | undefined>;
 }
 
+/** Who asks the server. */
+interface Owner {
+  leave(subscription: Subscription): Promise<void>;
+  change(topic: string, options: object): Promise<void>;
+}
+
 interface Waiter<T> {
   all: boolean;
   resolve: (result: IteratorResult<SubscriptionEvent<T>, undefined>) => void;
   reject: (error: HubError) => void;
-}
-
-/** Who asks the server for subscriptions. */
-interface Keeper {
-  leave(subscription: Subscription): Promise<void>;
-  change(subscription: Subscription, options: Wire): Promise<void>;
 }
 
 const DONE = { done: true, value: undefined } as const;
@@ -51,19 +50,19 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   #iterated = false;
   #ended = false;
   #over = new AbortController();
-  #keeper: Keeper;
+  #owner: Owner;
 
   /** @internal */
   constructor(
     topic: string,
     private readonly room: number,
     private readonly policy: "drop" | "error",
-    keeper: Keeper,
+    owner: Owner,
     signal: AbortSignal | undefined,
   ) {
     super();
     this.topic = topic;
-    this.#keeper = keeper;
+    this.#owner = owner;
     signal?.addEventListener("abort", () => void this.unsubscribe(), { signal: this.#over.signal });
     this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
     this.ready.catch(() => {}); // who does not ask for it need not handle it
@@ -73,15 +72,12 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
   unsubscribe(): Promise<void> {
     if (this.#ended) return Promise.resolve();
     this._end();
-    return this.#keeper.leave(this as Subscription);
+    return this.#owner.leave(this as Subscription);
   }
 
-  /**
-   * Asks for other options (`slow`, `max_rate`, `echo`) in place of those it had, while messages flow; all subscriptions of the hub to this name have them then. Resolves when the
-   * server has agreed, or without a connection at once: they hold from the next one on. If it is rejected, they are as before.
-   */
-  change(options: Pick<SubscribeOptions, "slow" | "max_rate" | "echo">): Promise<void> {
-    return this.#keeper.change(this as Subscription, options);
+  /** Other options in place of all it had, while messages flow: `echo`, `slow`, `max_rate`, `presence`. Resolves when the server has agreed. They hold after a loss as well. */
+  change(options: Pick<SubscribeOptions, "echo" | "slow" | "max_rate" | "presence">): Promise<void> {
+    return this.#owner.change(this.topic, options);
   }
 
   /** The messages, one after the other. */
@@ -150,7 +146,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
       if (this.#queue.length >= this.room) {
         if (this.policy === "error") {
           this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise \`buffer\``));
-          void this.#keeper.leave(this as Subscription);
+          void this.#owner.leave(this as Subscription);
           return;
         }
         this.#drop();

@@ -4,7 +4,8 @@
  * @packageDocumentation
  */
 
-import { connect, isPattern, type CommandError, type Hub, type Message, type SubscribeOptions, type Subscribed, type Subscription, type Wire } from "./index.js";
+import { connect, type CommandError, type Hub, type Message, type SubscribeOptions, type Subscribed, type Subscription, type Wire } from "./index.js";
+import { isPattern } from "./topic.js";
 import type { Hello } from "./transport/port.js";
 
 const LAST_MAX = 1000; // topics of a pattern whose last value is kept

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ClosedError } from "../dist/index.js";
 import { FakeHub } from "./fake.mjs";
-import { PlayedClock, settle } from "./played.mjs";
+import { PlayedClock, playedHub, playedSockets, settle } from "./played.mjs";
 import { dataOf, endLater, hubAt, state, story, take, until } from "./world.mjs";
 
 async function fakeHub(how = {}) {
@@ -113,7 +113,7 @@ story("a server of another protocol, and one that speaks garbage, are left alone
   const waits = [];
   hub.addEventListener("state", ({ detail }) => detail.state === "waiting" && waits.push(detail));
   await until(() => waits.length >= 3, "it comes back");
-  assert.match(waits[0].reason, /not of this protocol/);
+  assert.match(waits[0].reason, /not this protocol/);
   fake.greets = (socket) => socket.send("[1,2]");
   await until(() => waits.length >= 5, "it comes back");
   fake.protocol = "chat.v1";
@@ -135,4 +135,37 @@ story("a token source that fails is asked again, and one that hangs is given up 
   await settle();
   await clock.advance(10_000);
   assert.equal(hung.state, "waiting");
+});
+
+story("a connection on which the server's heartbeat stops is dead, and one on which it is heard is not", async () => {
+  const { hub, clock, socket } = playedHub();
+  await settle();
+  socket().says({ op: "welcome", session: "s", protocol: 1, ping_ms: 25_000 });
+  await clock.advance(30_000);
+  socket().pings();
+  await clock.advance(34_999);
+  assert.equal(hub.state, "open");
+  assert.deepEqual(socket().said, [], "who hears pings need not ask");
+  await clock.advance(1);
+  assert.equal(hub.state, "waiting");
+  assert.equal(socket().closed, 1000);
+  hub.close();
+});
+
+story("where heartbeats cannot be heard, silence is asked about", async () => {
+  const { PlayedSocket, opened } = playedSockets();
+  delete PlayedSocket.prototype.on; // as in browsers
+  const { hub, clock } = playedHub({ WebSocket: PlayedSocket });
+  await settle();
+  opened[0].says({ op: "welcome", session: "s", protocol: 1, ping_ms: 25_000 });
+  await clock.advance(24_999);
+  assert.deepEqual(opened[0].said, []);
+  await clock.advance(1);
+  assert.deepEqual(opened[0].said, [{ op: "ping" }]);
+  opened[0].says({ op: "pong" });
+  await clock.advance(25_000 + 7_999);
+  assert.deepEqual([hub.state, opened[0].said.length], ["open", 2]);
+  await clock.advance(1);
+  assert.equal(hub.state, "waiting", "8 s without a pong");
+  hub.close();
 });

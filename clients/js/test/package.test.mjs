@@ -84,3 +84,12 @@ story("a program that closes its hub, or never reached one, ends by itself", asy
   writeFileSync(join(project, "ends.mjs"), program);
   for (const url of [`http://${server.host}`, "http://127.0.0.1:9"]) await run(process.execPath, ["ends.mjs", url], { cwd: project, timeout: 10_000 });
 });
+
+story("the first lines of the README do what they say", async () => {
+  const [, lines] = /```js\n(.*?)```/s.exec(readFileSync(`${home}README.md`, "utf8"));
+  const writer = hubAt(server.host, { offline: "queue" });
+  await writer.publish("ticker.IBM", { price: 5 });
+  writeFileSync(join(project, "readme.mjs"), lines.replace("https://hub.example.org", `http://${server.host}`).replace(/^\}$/m, "  break;\n}\nhub.close();"));
+  const { stdout } = await run(process.execPath, ["readme.mjs"], { cwd: project, timeout: 10_000 });
+  assert.match(stdout, /^ticker\.(IBM 5|AAPL [\d.]+)\n$/);
+});

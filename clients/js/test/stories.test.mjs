@@ -150,6 +150,7 @@ story("what the server refuses is a typed error, and the connection lives", asyn
   await assert.rejects(one.publish("a.>", 1), { code: "invalid_topic" });
   await assert.rejects(one.publish(newTopic(), "x".repeat(70_000)), { code: "too_large" });
   await assert.rejects(one.publish(newTopic(), 1n), TypeError);
+  await assert.rejects(one.subscribe(newTopic(), { presence: { data: 1n } }).ready, TypeError);
   assert.throws(() => (one.subscribe("a.b"), one.subscribe("a.b", { echo: false })), (error) => error instanceof HubError && error.code === "already_subscribed");
   assert.equal(one.state, "open");
   assert.throws(() => connect("ftp://example.org"), TypeError);

@@ -1,6 +1,6 @@
 /**
  * A thousand cuts: subscribers behind the fault proxy (tests/faults) while a publisher counts up. FAULTS_BIN is the proxy; if it is not said,
- * it is looked for beside the server.
+ * it is looked for beside the server. CUTS, SEED and WAY say how many, which, and by which transport.
  */
 
 import assert from "node:assert/strict";
@@ -16,6 +16,7 @@ import { Server, endLater, hubAt, state, story } from "./world.mjs";
 const FAULTS = process.env.FAULTS_BIN ?? join(dirname(process.env.TOPICHUB_BIN ?? "target/debug/topichub"), "faults");
 const CUTS = Number(process.env.CUTS ?? 1000);
 const SEED = process.env.SEED ?? "1";
+const WAY = process.env.WAY ?? "websocket"; // or events, or poll
 const STORY_MS = 120_000;
 const TOPICS = 5;
 
@@ -97,7 +98,7 @@ story(`${CUTS} cuts: nothing is lost, nothing comes twice, no gap is told`, asyn
   const proxy = await faults(CUTS);
   const parent = "long.torture";
   const topics = Array.from({ length: TOPICS }, (_, i) => `${parent}.${i}`);
-  const options = { transports: ["websocket"], backoff: { base: 1, max: 20 } };
+  const options = { transports: [WAY], backoff: { base: 1, max: 20 } };
   const subscribers = [];
   // Several of each kind share the cuts.
   for (let i = 0; i < 3; i++) {
@@ -125,7 +126,7 @@ story(`${CUTS} cuts: nothing is lost, nothing comes twice, no gap is told`, asyn
 story("where history is short, what is lost is what the gaps say, and nothing else", async () => {
   const proxy = await faults(Math.ceil(CUTS / 10), ["--mean-ms", "60"]);
   const topics = ["short.torture.a", "short.torture.b"];
-  const options = { transports: ["websocket"], backoff: { base: 100, max: 200 } };
+  const options = { transports: [WAY], backoff: { base: 100, max: 200 } };
   const subscribers = [
     [hubAt(proxy.host, options).subscribe("short.torture.a", { buffer: 100_000 }), ["short.torture.a"]],
     [hubAt(proxy.host, { ...options, codec: msgpack }).subscribe("short.torture.*", { buffer: 100_000 }), topics],

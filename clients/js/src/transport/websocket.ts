@@ -32,7 +32,7 @@ export const websocket: Transport = {
         map = codec.decode(data) as Wire;
         if (!map || typeof map !== "object" || Array.isArray(map)) throw map;
       } catch {
-        return end({ code: 1006, reason: "not of this protocol" }, 1002);
+        return end({ code: 1006, reason: "not this protocol" }, 1002);
       }
       if (map.op === "welcome") bytesMax = map.limits?.message_bytes ?? bytesMax;
       listener.map(map);
