@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use topichub_protocol::code::CloseCode;
 use topichub_protocol::command::{Command, CommandError};
 
 use super::super::admission::Ticket;
@@ -14,7 +15,6 @@ use super::{Ending, Link, Phase, Side, Speech, State};
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::metrics::figure::Figure;
-use topichub_protocol::code::CloseCode;
 
 impl Link {
     /// An event stream for a session that gives these commands. What it says waits until it [inherits](Self::inherit) a
@@ -159,5 +159,17 @@ impl Link {
         state.ending.get_or_insert(Ending { code: CloseCode::Normal.as_u16(), by: Side::Server });
         state.end();
         (answer, place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use topichub_protocol::websocket::Connection;
+
+    use super::Speech;
+
+    #[test]
+    fn that_there_are_event_streams_costs_a_websocket_no_memory() {
+        assert_eq!(size_of::<Speech>(), size_of::<Connection>());
     }
 }
