@@ -76,14 +76,14 @@ async fn each_command_of_a_post_has_its_own_way() {
 
         publish(&server, "chat", [4]).await;
         assert_eq!(stream.message(), 4);
-        let mut id: Vec<_> = stream.last_id.split(' ').collect();
-        let places: BTreeMap<_, _> = id
-            .drain(..)
-            .collect::<Vec<_>>()
-            .chunks(2)
-            .map(|pair| (pair[0], pair[1].split(':').nth(1).unwrap()))
-            .collect();
-        assert_eq!(places, BTreeMap::from([("chat", "4"), ("scores.a", "3")]), "{door:?}");
+        let words: Vec<_> = stream.last_id.split(' ').collect();
+        let offset = |position: &'_ str| position.split(':').nth(1).unwrap().to_owned();
+        let places: BTreeMap<_, _> = words.chunks(2).map(|pair| (pair[0], offset(pair[1]))).collect();
+        assert_eq!(
+            places,
+            BTreeMap::from([("chat", "4".to_owned()), ("scores.a", "3".to_owned())]),
+            "{door:?}"
+        );
     }
 }
 

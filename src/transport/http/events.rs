@@ -92,6 +92,7 @@ impl Form {
         (status = 400, description = "The query or the id is not as it must be"),
         (status = 409, description = "Over a limit in number, such as the topics of a session"),
         (status = 429, description = "Too many commands"),
+        (status = 431, description = "The head of the request, with its query, is over the limit"),
     ),
 )]
 pub(super) async fn stream(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -120,6 +121,7 @@ pub(super) async fn stream(hub: Hub, request: HttpRequest) -> Result<HttpRespons
         (status = 409, description = "Over a limit in number, such as the topics of a session, or the same topic twice"),
         (status = 413, description = "The body is over the limit"),
         (status = 429, description = "Too many commands"),
+        (status = 431, description = "The head of the request, with its query, is over the limit"),
     ),
 )]
 pub(super) async fn stream_of(

@@ -64,7 +64,8 @@ impl Link {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
-            let places = stream.readdress(parts.iter().flat_map(Part::each), |event| own.push(event));
+            let mut places = stream.take_places();
+            places.readdress_all(parts.iter().flat_map(Part::each), |event| own.push(event));
             stream.keep(places);
             exit.send_parts(&[Part::whole(&own)], &self.outboxes)
         });
@@ -76,10 +77,12 @@ impl Link {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
-            let mut places = stream.readdress(Part::whole(messages).each(), |event| own.push(event));
+            let mut places = stream.places().clone();
+            places.readdress_all(Part::whole(messages).each(), |event| own.push(event));
             taken = exit.offer(&own, &self.outboxes)?;
             if taken < messages.messages() {
-                places = stream.readdress(Part::whole(messages).each().take(taken), |_| {});
+                places = stream.take_places();
+                places.readdress_all(Part::whole(messages).each().take(taken), |_| {});
             }
             stream.keep(places);
             Ok(())
