@@ -23,7 +23,8 @@ pub struct Settings {
     /// beyond this limit or one of the next three is answered 503 with `Retry-After`.
     pub connections_max: usize,
     /// The most connections from one address, or from one /64 of IPv6; 0 is no limit. Behind a trusted proxy WebSockets
-    /// count for the client's address and HTTP for none; behind any other all come from the proxy's.
+    /// and event streams count for the client's address and other HTTP for none; behind any other all come from the
+    /// proxy's.
     pub connections_per_address_max: usize,
     /// The most connections at a time that have not said yet what they want.
     pub handshakes_max: usize,

@@ -85,7 +85,7 @@ impl RetainedBytes {
 }
 
 /// The bytes of a message in one form, once somebody has needed them.
-type Frame = OnceLock<Box<[u8]>>;
+type Encoded = OnceLock<Box<[u8]>>;
 
 /// How many classes come first that each have a frame of their own in every message, and how many follow that share an
 /// array.
@@ -105,9 +105,9 @@ pub(crate) struct Published {
     /// When it is no longer worth having.
     pub(crate) expires: Option<Duration>,
     /// By class. Empty where compression gains nothing: then the plain frame serves.
-    frames: [Frame; FRAMES],
+    frames: [Encoded; FRAMES],
     /// The same of the rarer classes, which take no memory where nobody is of them.
-    events: OnceLock<Box<[Frame; EVENTS]>>,
+    events: OnceLock<Box<[Encoded; EVENTS]>>,
     meter: Option<Arc<RetainedBytes>>,
     /// What of the meter is on account of this message.
     metered: AtomicUsize,

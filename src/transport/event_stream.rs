@@ -108,6 +108,20 @@ impl Places {
         }
     }
 
+    /// Puts the ids of a stream of several topics into these events.
+    pub(super) fn readdress_all<'a>(
+        &mut self,
+        events: impl Iterator<Item = &'a [u8]>,
+        mut out: impl FnMut(&[u8]),
+    ) {
+        let mut event = Vec::new();
+        for own in events {
+            event.clear();
+            self.readdress(own, &mut event);
+            out(&event);
+        }
+    }
+
     /// The same event, its id that of the stream so far.
     fn readdress(&mut self, event: &[u8], out: &mut Vec<u8>) {
         let Some((line, rest)) = id_of(event) else { return out.extend_from_slice(event) };
@@ -330,20 +344,9 @@ impl EventStream {
         self.answer.is_none() && matches!(self.stage, Stage::Begun)
     }
 
-    /// Puts the ids of a stream of several topics into these events. Returns where the reader stands behind them, to be
-    /// [kept](Self::keep) once they go out.
-    pub(super) fn readdress<'a>(
-        &self,
-        events: impl Iterator<Item = &'a [u8]>,
-        mut out: impl FnMut(&[u8]),
-    ) -> Places {
-        let (mut places, mut event) = (self.places.clone(), Vec::new());
-        for own in events {
-            event.clear();
-            places.readdress(own, &mut event);
-            out(&event);
-        }
-        places
+    /// Where the reader stands, to be [kept](Self::keep) again as it is by then.
+    pub(super) fn take_places(&mut self) -> Places {
+        std::mem::take(&mut self.places)
     }
 
     pub(super) fn keep(&mut self, places: Places) {

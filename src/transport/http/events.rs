@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_http::body::{BodySize, MessageBody};
@@ -23,6 +24,7 @@ use super::representation::content_type;
 use super::request::{query_of, read};
 use crate::actors::session::{Session, Visitor};
 use crate::embed::Hub;
+use crate::hub::identity::Identity;
 use crate::transport::admission::Ticket;
 use crate::transport::arrival::{self, Arrival, Heir};
 use crate::transport::link::Link;
@@ -90,12 +92,14 @@ impl Form {
         (status = 400, description = "The query or the id is not as it must be"),
         (status = 409, description = "Over a limit in number, such as the topics of a session"),
         (status = 429, description = "Too many commands"),
+        (status = 431, description = "The head of the request, with its query, is over the limit"),
     ),
 )]
 pub(super) async fn stream(hub: Hub, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let guest = Guest::of(&hub, &request).await?;
     let query = query_of(&request)?;
     let operation = Operation::Subscribe(query.subscribe()?);
-    answer(hub, request, &query, vec![Command { id: None, operation }]).await
+    answer(hub, (request, guest), &query, vec![Command { id: None, operation }]).await
 }
 
 /// Subscribe over HTTP, each topic in its own way
@@ -117,6 +121,7 @@ pub(super) async fn stream(hub: Hub, request: HttpRequest) -> Result<HttpRespons
         (status = 409, description = "Over a limit in number, such as the topics of a session, or the same topic twice"),
         (status = 413, description = "The body is over the limit"),
         (status = 429, description = "Too many commands"),
+        (status = 431, description = "The head of the request, with its query, is over the limit"),
     ),
 )]
 pub(super) async fn stream_of(
@@ -124,15 +129,38 @@ pub(super) async fn stream_of(
     request: HttpRequest,
     body: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let guest = Guest::of(&hub, &request).await?;
     let query = query_of(&request)?;
     let body = read(&hub, body, hub.settings().batch_bytes_max).await?;
     let commands = Codec::Json.decode_subscribes(&body)?;
-    answer(hub, request, &query, commands).await
+    answer(hub, (request, guest), &query, commands).await
+}
+
+/// Who asks for a session, and from where.
+struct Guest {
+    identity: Arc<Identity>,
+    peer: Option<IpAddr>,
+    /// What a trusted proxy says.
+    client: Option<IpAddr>,
+}
+
+impl Guest {
+    /// Whoever may have a session at all.
+    async fn of(hub: &Hub, request: &HttpRequest) -> Result<Self, Problem> {
+        hub.takes_newcomers()?;
+        let (settings, headers) = (hub.settings(), request.headers());
+        let peer = request.peer_addr().map(|address| address.ip());
+        let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, headers)?;
+        let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
+        // A session is more than a look: like a WebSocket it is for pages that may have it only.
+        origin::check(headers, &Site::new(headers, forwarded, arrival::is_secure(request)), &settings)?;
+        Ok(Self { identity: caller(hub, request).await?, peer, client })
+    }
 }
 
 async fn answer(
     hub: Hub,
-    request: HttpRequest,
+    (request, guest): (HttpRequest, Guest),
     query: &Query<'_>,
     mut commands: Vec<Command>,
 ) -> Result<HttpResponse, Problem> {
@@ -141,15 +169,7 @@ async fn answer(
     if form != Form::Stream {
         commands.iter().try_for_each(may_come_and_go)?;
     }
-    hub.takes_newcomers()?;
-    let (settings, headers) = (hub.settings(), request.headers());
-    let peer = request.peer_addr().map(|address| address.ip());
-    let forwarded = proxies::forwarded(&settings.trusted_proxies, peer, headers)?;
-    let client = forwarded.as_ref().and_then(|forwarded| forwarded.client);
-    // A session is more than a look: like a WebSocket it is for pages that may have it only.
-    origin::check(headers, &Site::new(headers, forwarded, arrival::is_secure(&request)), &settings)?;
-    let identity = Some(caller(&hub, &request).await?);
-
+    let Guest { identity, peer, client } = guest;
     let arrival = request.conn_data::<Rc<Arrival>>().cloned();
     let ticket = if form == Form::Stream { ticket(&hub, arrival.as_deref(), peer, client)? } else { None };
     let (worker, bytes) = (hub.worker(), request.query_string().len() / commands.len());
@@ -160,7 +180,7 @@ async fn answer(
     };
     // Until somebody goes on with it: whoever hangs up meanwhile leaves nothing behind.
     let heir = Heir::new(Rc::clone(&link));
-    let visitor = Visitor { ticket, address: client.or(peer), identity };
+    let visitor = Visitor { ticket, address: client.or(peer), identity: Some(identity) };
     Session::begin(worker, Rc::clone(&link), Source::silence(), visitor, (commands, bytes));
     poll_fn(|cx| link.poll_begun(cx)).await?;
     match form {

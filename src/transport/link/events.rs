@@ -4,6 +4,7 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use topichub_protocol::code::CloseCode;
 use topichub_protocol::command::{Command, CommandError};
 
 use super::super::admission::Ticket;
@@ -14,7 +15,6 @@ use super::{Ending, Link, Phase, Side, Speech, State};
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::metrics::figure::Figure;
-use topichub_protocol::code::CloseCode;
 
 impl Link {
     /// An event stream for a session that gives these commands. What it says waits until it [inherits](Self::inherit) a
@@ -64,7 +64,8 @@ impl Link {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
-            let places = stream.readdress(parts.iter().flat_map(Part::each), |event| own.push(event));
+            let mut places = stream.take_places();
+            places.readdress_all(parts.iter().flat_map(Part::each), |event| own.push(event));
             stream.keep(places);
             exit.send_parts(&[Part::whole(&own)], &self.outboxes)
         });
@@ -76,10 +77,12 @@ impl Link {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
-            let mut places = stream.readdress(Part::whole(messages).each(), |event| own.push(event));
+            let mut places = stream.places().clone();
+            places.readdress_all(Part::whole(messages).each(), |event| own.push(event));
             taken = exit.offer(&own, &self.outboxes)?;
             if taken < messages.messages() {
-                places = stream.readdress(Part::whole(messages).each().take(taken), |_| {});
+                places = stream.take_places();
+                places.readdress_all(Part::whole(messages).each().take(taken), |_| {});
             }
             stream.keep(places);
             Ok(())
@@ -159,5 +162,17 @@ impl Link {
         state.ending.get_or_insert(Ending { code: CloseCode::Normal.as_u16(), by: Side::Server });
         state.end();
         (answer, place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use topichub_protocol::websocket::Connection;
+
+    use super::Speech;
+
+    #[test]
+    fn that_there_are_event_streams_costs_a_websocket_no_memory() {
+        assert_eq!(size_of::<Speech>(), size_of::<Connection>());
     }
 }
