@@ -33,6 +33,7 @@ test: test-rust test-python test-python-client test-node test-browser test-packa
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
+	cargo build --workspace --quiet --bin faults
 	cargo test --workspace
 
 .PHONY: test-python

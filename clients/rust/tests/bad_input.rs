@@ -28,9 +28,9 @@ fn connect(url: &str) -> Connect {
 }
 
 /// A server that does with each connection what it is told to. Its address.
-async fn server<F: Future<Output = ()> + Send>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> String
+async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> String
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
@@ -299,7 +299,7 @@ async fn a_command_longer_than_the_server_takes_is_not_sent() {
     let hub = within(connect(&url).into_future()).await.unwrap();
     let error = within(hub.publish("a", &"x".repeat(200)).into_future()).await.unwrap_err();
     assert!(matches!(error, Error::TooLong { max: 200, .. }), "{error:?}");
-    assert_eq!(within(hub.publish("a", &"short").into_future()).await.unwrap().position.offset, 1);
+    assert_eq!(within(hub.publish("a", "short").into_future()).await.unwrap().position.offset, 1);
 }
 
 /// A server that pours so many messages.
