@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use topichub_protocol::command::{self, PresenceOptions, PublishOptions};
-use topichub_protocol::{Meta, Payload, Replay, SlowPolicy, Topic};
+use topichub_protocol::{Meta, Payload, Replay, SlowPolicy};
 
 use super::*;
 use crate::event::{Gap, Presence};
