@@ -34,6 +34,7 @@ test: test-rust test-python test-python-client test-node test-js test-browser te
 
 .PHONY: test-rust
 test-rust: ## unit, property, simulator, vector, documentation and integration tests
+	cargo build --workspace --quiet --bin faults
 	cargo test --workspace
 
 .PHONY: test-python

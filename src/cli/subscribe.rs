@@ -116,11 +116,9 @@ impl Printer {
 
     fn take(&mut self, index: usize, event: Event) -> io::Result<()> {
         match event {
-            Event::Message(message) => {
-                if self.is_new(&message) {
-                    print(&message)?;
-                    self.done += 1;
-                }
+            Event::Message(message) if self.is_new(&message) => {
+                print(&message)?;
+                self.done += 1;
             }
             Event::Subscribed(subscribed) => self.subscribed(index, &subscribed),
             Event::Gap(Gap { topic, range: Some((from, to)), why, .. }) => {

@@ -14,7 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use topichub_protocol::{Codec, Filter, Operation, Reply, SubscribeOptions, Unsubscribe};
+use topichub_protocol::{Codec, Filter, Operation, Reply, SubscribeOptions, Topic, Unsubscribe};
 use topichub_protocol::{OneOrMany, push::Goodbye};
 
 pub(crate) use self::asking::Served;
@@ -116,6 +116,8 @@ pub(crate) struct Session {
     names: Vec<Named>,
     last_number: u64,
     positions: Positions,
+    /// Of the latest message; mostly that of the next one too.
+    last_topic: Option<Topic>,
     shelf: Shelf,
     output: VecDeque<Output>,
 }
@@ -140,6 +142,7 @@ impl Session {
             names: Vec::new(),
             last_number: 0,
             positions: Positions::default(),
+            last_topic: None,
             output: VecDeque::new(),
         };
         session.begin(now);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use topichub_protocol::command::CommandId;
 use topichub_protocol::message::Extras;
 use topichub_protocol::push::{self, Push};
-use topichub_protocol::{Epoch, ErrorCode, Filter, Payload, Position, Reply, ServerMessage, Topic};
+use topichub_protocol::{Codec, Epoch, ErrorCode, Filter, Payload, Position, Reply, ServerMessage, Topic};
 
 use super::{Output, Session, Waiting};
-use crate::codec;
+use crate::codec::{self, Plain};
 use crate::error::Error;
 use crate::event::{Event, Gap, Message, Presence};
 
@@ -17,6 +17,12 @@ impl Session {
     /// One WebSocket message of the codec's frame type.
     pub(crate) fn received(&mut self, bytes: &[u8], now: Duration) {
         self.heard_at = now;
+        if self.options.codec == Codec::Json
+            && let Some(Plain { topic, offset, epoch, data }) = codec::plain(bytes)
+            && let Some(topic) = self.topic(topic)
+        {
+            return self.message(&topic, offset, epoch, data, None);
+        }
         match codec::decode(self.options.codec, bytes) {
             Ok(Some(ServerMessage::Push(Push::Message { topic, offset, epoch, payload, extras }))) => {
                 self.message(&topic, offset, epoch, payload, extras);
@@ -26,6 +32,15 @@ impl Session {
             Ok(None) => {}
             Err(error) => self.unreadable(&error.to_string(), now),
         }
+    }
+
+    /// A topic; that of the message before, if it is the same one.
+    fn topic(&mut self, text: &str) -> Option<Topic> {
+        if let Some(last) = self.last_topic.as_ref().filter(|last| last.as_str() == text) {
+            return Some(last.clone());
+        }
+        self.last_topic = Topic::parse(text).ok();
+        self.last_topic.clone()
     }
 
     /// A sign of life without content: a WebSocket ping or pong, or that we ourselves did not read.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use topichub_protocol::command::{self, PresenceOptions, PublishOptions};
-use topichub_protocol::{ErrorCode, Meta, Payload, Replay, SlowPolicy, Topic};
+use topichub_protocol::{Meta, Payload, Replay, SlowPolicy};
 
 use super::*;
 use crate::event::{Gap, Presence};
@@ -431,5 +431,3 @@ fn the_client_lives_through_the_stories_of_the_vectors() {
         }
     }
 }
-
-mod more;
