@@ -523,7 +523,7 @@ fn the_pages_are_served_as_browsers_want_them() {
     let etag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
     let (head, body) = server.http(&format!("GET /index.html HTTP/1.1\r\nIf-None-Match: {etag}"));
     assert!(head.starts_with("http/1.1 304 ") && body.is_empty(), "{head}");
-    let (head, body) = server.http("HEAD /hub.js HTTP/1.1");
+    let (head, body) = server.http("HEAD /page.js HTTP/1.1");
     assert!(head.starts_with("http/1.1 200 ") && head.contains("content-type: text/javascript"), "{head}");
     assert!(body.is_empty() && !head.contains("content-length: 0"), "{head}");
 
