@@ -147,7 +147,7 @@ impl Printer {
         let filter = &subscribed.filter;
         if subscribed.resumed {
             let missed = match subscribed.replayed {
-                _ if !subscribed.recovered => "some may be missed".to_owned(),
+                0 if !subscribed.recovered => "nothing is left of what was missed".to_owned(),
                 0 => "nothing was missed".to_owned(),
                 1 => "1 message was missed and follows".to_owned(),
                 missed => format!("{missed} messages were missed and follow"),

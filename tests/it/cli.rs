@@ -528,10 +528,10 @@ fn the_pages_are_served_as_browsers_want_them() {
     assert!(body.is_empty() && !head.contains("content-length: 0"), "{head}");
 
     for (path, content_type) in [
-        ("/vendor/msgpack/index.mjs", "text/javascript; charset=utf-8"),
+        ("/vendor/topichub/index.js", "text/javascript; charset=utf-8"),
         ("/style.css", "text/css; charset=utf-8"),
         ("/icon.svg", "image/svg+xml"),
-        ("/vendor/msgpack/LICENSE", "text/plain; charset=utf-8"),
+        ("/vendor/topichub/LICENSE-msgpack", "text/plain; charset=utf-8"),
     ] {
         let (head, _) = server.http(&format!("GET {path} HTTP/1.1"));
         assert!(
