@@ -55,7 +55,7 @@ def test_a_file_of_vectors_obeys_its_schema(path: Any) -> None:
 
 
 def test_every_file_of_vectors_is_known_here() -> None:
-    known = {"codes", "commands", "conversion", "replies", "topics", "websocket"}
+    known = {"codes", "commands", "conversion", "replies", "sessions", "topics", "websocket"}
     # No compression is negotiated over the wire: its cases are for the Rust tests alone.
     assert {path.stem for path in vectors.files()} - {"websocket-deflate"} == known
 
