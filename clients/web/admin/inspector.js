@@ -1,6 +1,5 @@
 /** One topic or pattern: what comes, what was before, who is there, and a box to publish. */
 
-import { isPattern } from "../vendor/topichub/index.js";
 import { count, element } from "../page.js";
 
 const LINES_MAX = 200;
@@ -8,6 +7,7 @@ const LINE_CHARS_MAX = 2000;
 const PAGE = 20;
 
 const $ = (id) => document.getElementById(id);
+const isPattern = (topic) => /(^|\.)[*>](\.|$)/.test(topic);
 
 export class Inspector {
   #hub;
