@@ -1,6 +1,7 @@
 //! Messages and what they are made of: their place, and payloads that stay the bytes they came as.
 //! How commands and pushes are written around them is the codec's business.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -138,6 +139,16 @@ pub struct Payload {
     bytes: Bytes,
 }
 
+/// As [`Payload::from_json`], in memory of its own.
+impl FromStr for Payload {
+    type Err = PayloadError;
+
+    fn from_str(text: &str) -> Result<Self, PayloadError> {
+        let range = json::check(text)?;
+        Ok(Self::checked(PayloadKind::Json, &text.as_bytes()[range]))
+    }
+}
+
 /// The notation a payload came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PayloadKind {
@@ -155,9 +166,12 @@ impl Payload {
     /// # Errors
     /// If it is not exactly one JSON value, not UTF-8, nested deeper than [`DEPTH_MAX`], or holds the escape of
     /// half a surrogate pair (RFC 7493 §2.1).
-    pub fn from_json(bytes: Bytes) -> Result<Self, PayloadError> {
-        let range = json::check(&bytes)?;
-        Ok(Self { kind: PayloadKind::Json, bytes: bytes.slice(range) })
+    pub fn from_json(mut bytes: Bytes) -> Result<Self, PayloadError> {
+        let range = json::check(json::utf8(&bytes)?)?;
+        if range.len() < bytes.len() {
+            bytes = bytes.slice(range);
+        }
+        Ok(Self { kind: PayloadKind::Json, bytes })
     }
 
     /// One MessagePack value; a `bin` becomes [`Binary`](PayloadKind::Binary).
@@ -203,7 +217,9 @@ impl Payload {
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         match self.kind {
             PayloadKind::Json => {
-                serde_json::from_slice(&self.bytes).map_err(|error| PayloadError::Value(error.to_string()))
+                // Checked as a whole at once; from bytes, each string would be checked by itself.
+                let text = json::utf8(&self.bytes)?;
+                serde_json::from_str(text).map_err(|error| PayloadError::Value(error.to_string()))
             }
             PayloadKind::MsgPack => {
                 rmp_serde::from_slice(&self.bytes).map_err(|error| PayloadError::Value(error.to_string()))

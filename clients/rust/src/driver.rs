@@ -1,7 +1,7 @@
 //! The one task of a Hub: hands over to the session what happens, and carries out what it decides. The only place that
 //! reads a clock and throws dice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::pin::Pin;
@@ -86,7 +86,7 @@ pub(crate) struct Driver {
     /// Connections that we have closed and the server has not, each with the end of our patience.
     closing: Vec<(Box<Transport>, Pin<Box<Sleep>>)>,
     fetching: Option<Fetching>,
-    mailboxes: HashMap<ReaderId, Arc<Mailbox>>,
+    mailboxes: BTreeMap<ReaderId, Arc<Mailbox>>,
     orders: HashMap<Ticket, Answering>,
     last_ticket: Ticket,
     /// Those in whose way nothing is read, and what tells us when one of them has room.
@@ -114,7 +114,7 @@ impl Driver {
             link: Link::None,
             closing: Vec::new(),
             fetching: None,
-            mailboxes: HashMap::new(),
+            mailboxes: BTreeMap::new(),
             orders: HashMap::new(),
             last_ticket: 0,
             full: Vec::new(),
@@ -199,9 +199,9 @@ impl Driver {
 
     fn take_incoming(&mut self, incoming: Incoming, now: Duration) {
         match incoming {
-            Incoming::Message(bytes) => self.session.received(&bytes, now),
+            Incoming::Text(text) => self.session.text(&text, now),
+            Incoming::Binary(bytes) => self.session.binary(&bytes, now),
             Incoming::Sign => self.session.heard(now),
-            Incoming::WrongFrame => self.session.unreadable("the wrong frame type", now),
             Incoming::End(end) => {
                 self.link = Link::None;
                 self.session.ended(end, now);

@@ -40,12 +40,10 @@ pub(crate) struct Settings {
 /// What has come.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A whole message of the codec's frame type.
-    Message(Bytes),
+    Text(Utf8Bytes),
+    Binary(Bytes),
     /// A ping or pong.
     Sign,
-    /// A message of the other frame type.
-    WrongFrame,
     /// The end; nothing comes after it.
     End(End),
 }
@@ -127,7 +125,7 @@ impl Transport {
         self.poll_write(cx);
         while batch.len() < BATCH {
             let Poll::Ready(frame) = Pin::new(&mut self.socket).poll_next(cx) else { break };
-            let incoming = self.take(frame);
+            let incoming = Incoming::from(frame);
             let is_end = matches!(incoming, Incoming::End(_));
             batch.push(incoming);
             if is_end {
@@ -136,20 +134,20 @@ impl Transport {
         }
         if batch.is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
+}
 
-    fn take(&self, frame: Option<Result<Frame, tungstenite::Error>>) -> Incoming {
+impl From<Option<Result<Frame, tungstenite::Error>>> for Incoming {
+    fn from(frame: Option<Result<Frame, tungstenite::Error>>) -> Self {
         match frame {
-            Some(Ok(Frame::Text(text))) if self.codec == Codec::Json => Incoming::Message(text.into()),
-            Some(Ok(Frame::Binary(bytes))) if self.codec == Codec::MsgPack => Incoming::Message(bytes),
-            Some(Ok(Frame::Text(_) | Frame::Binary(_))) => Incoming::WrongFrame,
-            Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => Incoming::Sign,
-            Some(Ok(Frame::Close(Some(frame)))) => Incoming::End(End::Closed {
-                code: frame.code.into(),
-                reason: frame.reason.as_str().to_owned(),
-            }),
-            Some(Ok(Frame::Close(None))) => Incoming::End(End::Closed { code: 1005, reason: String::new() }),
-            Some(Err(error)) => Incoming::End(End::Lost(error.to_string())),
-            None => Incoming::End(End::Lost("it ended without a close".to_owned())),
+            Some(Ok(Frame::Text(text))) => Self::Text(text),
+            Some(Ok(Frame::Binary(bytes))) => Self::Binary(bytes),
+            Some(Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_))) => Self::Sign,
+            Some(Ok(Frame::Close(Some(frame)))) => {
+                Self::End(End::Closed { code: frame.code.into(), reason: frame.reason.as_str().to_owned() })
+            }
+            Some(Ok(Frame::Close(None))) => Self::End(End::Closed { code: 1005, reason: String::new() }),
+            Some(Err(error)) => Self::End(End::Lost(error.to_string())),
+            None => Self::End(End::Lost("it ended without a close".to_owned())),
         }
     }
 }

@@ -101,8 +101,8 @@ impl Session {
     /// The server has agreed: what it replays follows, then what is new.
     pub(super) fn subscribed(&mut self, number: u64, ask: &Ask, answer: reply::Subscribed) {
         let Some(at) = self.names.iter().position(|named| named.number == number) else { return };
+        let resumed = self.names.begin(at);
         let Some(named) = self.names.get_mut(at) else { return };
-        let resumed = std::mem::replace(&mut named.begun, true);
         named.stage = Stage::InForce;
         named.refusals = 0;
         let (position, replay) = (answer.position, answer.replay);

@@ -141,7 +141,7 @@ impl Session {
         self.goodbye = None;
         self.message_bytes_max = None;
         self.login.forget_schedule();
-        for named in &mut self.names {
+        for named in self.names.iter_mut() {
             named.stage = Stage::Unasked;
         }
         self.drop_waiting(&Error::ConnectionLost);
@@ -186,7 +186,7 @@ impl Session {
         for order in self.shelf.take() {
             self.output.push_back(Output::Settle(order.ticket, Err(failure.clone())));
         }
-        for named in std::mem::take(&mut self.names) {
+        for named in std::mem::take(&mut self.names).into_list() {
             for reader in named.readers {
                 self.output.push_back(Output::End(reader, why.clone()));
             }

@@ -5,6 +5,7 @@ mod asking;
 mod identity;
 mod life;
 mod named;
+mod names;
 mod positions;
 mod receiving;
 #[cfg(test)]
@@ -14,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use topichub_protocol::{Codec, Filter, Operation, Reply, SubscribeOptions, Topic, Unsubscribe};
+use topichub_protocol::{Codec, Filter, Operation, Reply, SubscribeOptions, Unsubscribe};
 use topichub_protocol::{OneOrMany, push::Goodbye};
 
 pub(crate) use self::asking::Served;
@@ -22,6 +23,7 @@ use self::identity::Login;
 pub(crate) use self::identity::{Identity, Proof};
 pub(crate) use self::life::{End, Refusal};
 use self::named::{Ask, Named};
+use self::names::Names;
 use self::positions::Positions;
 use crate::address::ServerUrl;
 use crate::backoff::{Attempts, Backoff};
@@ -113,11 +115,9 @@ pub(crate) struct Session {
     login: Login,
     last_id: i64,
     waiting: HashMap<i64, Waiting>,
-    names: Vec<Named>,
+    names: Names,
     last_number: u64,
     positions: Positions,
-    /// Of the latest message; mostly that of the next one too.
-    last_topic: Option<Topic>,
     shelf: Shelf,
     output: VecDeque<Output>,
 }
@@ -139,10 +139,9 @@ impl Session {
             message_bytes_max: None,
             last_id: 0,
             waiting: HashMap::new(),
-            names: Vec::new(),
+            names: Names::default(),
             last_number: 0,
             positions: Positions::default(),
-            last_topic: None,
             output: VecDeque::new(),
         };
         session.begin(now);

@@ -1,9 +1,13 @@
 //! Where each topic stands: everything up to there has come, or was announced as a gap.
 //! What is asked for with it, and what is told when it cannot be honoured, is decided in `session`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use topichub_protocol::{Filter, Position, Topic};
+
+use super::Output;
+use super::names::{Names, Takers};
+use crate::event::Message;
 
 /// The most topics that are remembered. Of those forgotten, all that is retained comes again after a reconnect.
 const TOPICS_MAX: usize = 100_000;
@@ -15,10 +19,24 @@ pub(super) struct Positions {
     step: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
+/// Where one topic stands.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) topic: Topic,
     position: Position,
+    /// Which names take what comes of it.
+    takers: Takers,
     step: u64,
+}
+
+impl Place {
+    /// A message of this topic has come.
+    pub(super) fn take(&mut self, message: Message, names: &mut Names, output: &mut VecDeque<Output>) {
+        let takers = names.takers(&self.topic, &mut self.takers);
+        if let Some(position) = names.hand_out(message, Some(self.position), takers, output) {
+            self.position = position;
+        }
+    }
 }
 
 impl Positions {
@@ -26,17 +44,26 @@ impl Positions {
         self.places.get(topic).map(|place| place.position)
     }
 
+    /// Where a topic stands of which something has come.
+    pub(super) fn find(&mut self, topic: &str) -> Option<&mut Place> {
+        let place = self.places.get_mut(topic)?;
+        self.step += 1;
+        place.step = self.step;
+        Some(place)
+    }
+
     /// All up to here has come.
     pub(super) fn reach(&mut self, topic: &Topic, position: Position) {
         self.step += 1;
         let step = self.step;
         match self.places.get_mut(topic) {
-            Some(place) => *place = Place { position, step },
+            Some(place) => (place.position, place.step) = (position, step),
             None => {
                 if self.places.len() >= TOPICS_MAX {
                     self.forget_oldest();
                 }
-                self.places.insert(topic.clone(), Place { position, step });
+                let place = Place { topic: topic.clone(), position, takers: Takers::default(), step };
+                self.places.insert(topic.clone(), place);
             }
         }
     }

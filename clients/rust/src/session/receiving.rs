@@ -1,46 +1,48 @@
 //! What the server says: replies to whom they concern, pushes to the readers whose names match.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use topichub_protocol::command::CommandId;
-use topichub_protocol::message::Extras;
 use topichub_protocol::push::{self, Push};
-use topichub_protocol::{Codec, Epoch, ErrorCode, Filter, Payload, Position, Reply, ServerMessage, Topic};
+use topichub_protocol::{Codec, ErrorCode, Filter, Position, Reply, ServerMessage, Topic};
 
+use super::names::Takers;
 use super::{Output, Session, Waiting};
 use crate::codec::{self, Plain};
 use crate::error::Error;
 use crate::event::{Event, Gap, Message, Presence};
 
 impl Session {
-    /// One WebSocket message of the codec's frame type.
-    pub(crate) fn received(&mut self, bytes: &[u8], now: Duration) {
+    /// A text message.
+    pub(crate) fn text(&mut self, text: &str, now: Duration) {
         self.heard_at = now;
-        if self.options.codec == Codec::Json
-            && let Some(Plain { topic, offset, epoch, data }) = codec::plain(bytes)
-            && let Some(topic) = self.topic(topic)
-        {
-            return self.message(&topic, offset, epoch, data, None);
+        if self.options.codec != Codec::Json {
+            return self.unreadable("the wrong frame type", now);
         }
+        if !Plain::read(text).is_some_and(|plain| self.plain(plain)) {
+            self.said(text.as_bytes(), now);
+        }
+    }
+
+    /// A binary message.
+    pub(crate) fn binary(&mut self, bytes: &[u8], now: Duration) {
+        self.heard_at = now;
+        if self.options.codec != Codec::MsgPack {
+            return self.unreadable("the wrong frame type", now);
+        }
+        self.said(bytes, now);
+    }
+
+    fn said(&mut self, bytes: &[u8], now: Duration) {
         match codec::decode(self.options.codec, bytes) {
             Ok(Some(ServerMessage::Push(Push::Message { topic, offset, epoch, payload, extras }))) => {
-                self.message(&topic, offset, epoch, payload, extras);
+                self.message(Message { topic, offset, epoch, payload, replayed: false, extras });
             }
             Ok(Some(ServerMessage::Push(push))) => self.push(push, now),
             Ok(Some(ServerMessage::Reply(reply))) => self.reply(reply, now),
             Ok(None) => {}
             Err(error) => self.unreadable(&error.to_string(), now),
         }
-    }
-
-    /// A topic; that of the message before, if it is the same one.
-    fn topic(&mut self, text: &str) -> Option<Topic> {
-        if let Some(last) = self.last_topic.as_ref().filter(|last| last.as_str() == text) {
-            return Some(last.clone());
-        }
-        self.last_topic = Topic::parse(text).ok();
-        self.last_topic.clone()
     }
 
     /// A sign of life without content: a WebSocket ping or pong, or that we ourselves did not read.
@@ -94,36 +96,35 @@ impl Session {
         }
     }
 
-    fn message(
-        &mut self,
-        topic: &Topic,
-        offset: u64,
-        epoch: Option<Epoch>,
-        payload: Payload,
-        extras: Option<Arc<Extras>>,
-    ) {
+    /// Whether the plain message could be taken.
+    fn plain(&mut self, Plain { topic, offset, epoch, payload }: Plain<'_>) -> bool {
+        let message = |topic| Message { topic, offset, epoch, payload, replayed: false, extras: None };
         let Self { names, positions, output, .. } = self;
-        let known = positions.get(topic);
-        // Said with the first of an epoch only; else it is that of the position, or of the replay that has just begun.
-        let epoch = epoch
-            .or(known.map(|known| known.epoch))
-            .or_else(|| names.iter().filter(|named| named.takes(topic)).find_map(|named| named.epoch(topic)));
-        let is_known = known.is_some_and(|known| Some(known.epoch) == epoch && offset <= known.offset);
-        let position = epoch.map(|epoch| Position { epoch, offset });
-        let mut message = Message { topic: topic.clone(), offset, epoch, payload, replayed: false, extras };
-        let mut is_new = false;
-        for named in names.iter_mut().filter(|named| named.takes(topic)) {
-            // In a group, what one member has left behind comes to another behind later ones.
-            if is_known && !named.is_group() {
-                continue;
-            }
-            is_new |= !named.is_group();
-            message.replayed = named.advance(topic, position);
-            let event = Event::Message(message.clone());
-            named.deliver(event, |reader, event| output.push_back(Output::Deliver(reader, event)));
+        if let Some(place) = positions.find(topic) {
+            place.take(message(place.topic.clone()), names, output);
+        } else if let Ok(topic) = Topic::parse(topic) {
+            self.message_of_new_topic(message(topic));
+        } else {
+            return false;
         }
-        if is_new && let Some(position) = position {
-            positions.reach(topic, position);
+        true
+    }
+
+    fn message(&mut self, message: Message) {
+        let Self { names, positions, output, .. } = self;
+        match positions.find(message.topic.as_str()) {
+            Some(place) => place.take(message, names, output),
+            None => self.message_of_new_topic(message),
+        }
+    }
+
+    fn message_of_new_topic(&mut self, message: Message) {
+        let Self { names, positions, output, .. } = self;
+        let topic = message.topic.clone();
+        let mut takers = Takers::default();
+        let takers = names.takers(&topic, &mut takers);
+        if let Some(position) = names.hand_out(message, None, takers, output) {
+            positions.reach(&topic, position);
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use topichub_protocol::command::{self, PresenceOptions, PublishOptions};
-use topichub_protocol::{Meta, Payload, Replay, SlowPolicy};
+use topichub_protocol::{Meta, Payload, Replay, SlowPolicy, Topic};
 
 use super::*;
 use crate::event::{Gap, Presence};
@@ -142,7 +142,7 @@ impl Player {
                 json!({"message_bytes": 65536, "topics_per_session": 128, "topic_bytes": 255, "depth": 64}),
             );
         }
-        self.session.received(map.to_string().as_bytes(), self.now);
+        self.session.text(&map.to_string(), self.now);
     }
 
     fn client(&mut self, expected: &Value) {
@@ -306,7 +306,7 @@ impl Player {
             "refuse" => self.refuse(what),
             "server" => self.server(what),
             "server_any_order" => what.as_array().unwrap().iter().for_each(|map| self.server(map)),
-            "server_text" => self.session.received(what.as_str().unwrap().as_bytes(), self.now),
+            "server_text" => self.session.text(what.as_str().unwrap(), self.now),
             "client" => self.client(what),
             "client_close" => {
                 let code = self.ended.pop_front().expect("the client has not ended the connection");

@@ -11,9 +11,8 @@ pub(crate) use write::{line, write_base64, write_f32, write_f64, write_integer, 
 
 use super::syntax::SyntaxError;
 
-/// Checks that the bytes are one JSON value, and says where it stands between the blanks around it.
-pub(crate) fn check(bytes: &[u8]) -> Result<Range<usize>, SyntaxError> {
-    let text = utf8(bytes)?;
+/// Checks that the text is one JSON value, and says where it stands between the blanks around it.
+pub(crate) fn check(text: &str) -> Result<Range<usize>, SyntaxError> {
     let mut lexer = Lexer::new(text, 0);
     let start = lexer.skip()?;
     let end = lexer.at();
