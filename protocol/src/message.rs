@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -134,9 +135,14 @@ pub enum MetaError {
 /// # Ok::<(), topichub_protocol::PayloadError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payload {
-    kind: PayloadKind,
-    bytes: Bytes,
+pub struct Payload(Content);
+
+/// In each notation its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Content {
+    Json(ByteString),
+    MsgPack(Bytes),
+    Binary(Bytes),
 }
 
 /// As [`Payload::from_json`], in memory of its own.
@@ -145,7 +151,7 @@ impl FromStr for Payload {
 
     fn from_str(text: &str) -> Result<Self, PayloadError> {
         let range = json::check(text)?;
-        Ok(Self::checked(PayloadKind::Json, &text.as_bytes()[range]))
+        Ok(Self::checked_json(&text[range]))
     }
 }
 
@@ -166,12 +172,12 @@ impl Payload {
     /// # Errors
     /// If it is not exactly one JSON value, not UTF-8, nested deeper than [`DEPTH_MAX`], or holds the escape of
     /// half a surrogate pair (RFC 7493 §2.1).
-    pub fn from_json(mut bytes: Bytes) -> Result<Self, PayloadError> {
-        let range = json::check(json::utf8(&bytes)?)?;
-        if range.len() < bytes.len() {
-            bytes = bytes.slice(range);
-        }
-        Ok(Self { kind: PayloadKind::Json, bytes })
+    pub fn from_json(bytes: Bytes) -> Result<Self, PayloadError> {
+        json::utf8(&bytes)?;
+        let text = ByteString::try_from(bytes).unwrap_or_default();
+        let range = json::check(&text)?;
+        let is_all = range.len() == text.len();
+        Ok(Self(Content::Json(if is_all { text } else { text.slice_ref(&text[range]) })))
     }
 
     /// One MessagePack value; a `bin` becomes [`Binary`](PayloadKind::Binary).
@@ -182,13 +188,13 @@ impl Payload {
     pub fn from_msgpack(bytes: Bytes) -> Result<Self, PayloadError> {
         match msgpack::check(&bytes)? {
             msgpack::Checked::Bin(range) => Ok(Self::from_binary(bytes.slice(range))),
-            msgpack::Checked::Other => Ok(Self { kind: PayloadKind::MsgPack, bytes }),
+            msgpack::Checked::Other => Ok(Self(Content::MsgPack(bytes))),
         }
     }
 
     /// Any bytes.
     pub fn from_binary(bytes: Bytes) -> Self {
-        Self { kind: PayloadKind::Binary, bytes }
+        Self(Content::Binary(bytes))
     }
 
     /// Any value of serde's data model, as JSON: how programs publish their own types.
@@ -202,12 +208,22 @@ impl Payload {
 
     /// The same in memory of its own: nothing larger that it was a part of is kept along with it.
     pub fn detached(&self) -> Self {
-        Self { kind: self.kind, bytes: Bytes::copy_from_slice(&self.bytes) }
+        let own = Bytes::copy_from_slice;
+        Self(match &self.0 {
+            Content::Json(text) => Content::Json(ByteString::from(&**text)),
+            Content::MsgPack(bytes) => Content::MsgPack(own(bytes)),
+            Content::Binary(bytes) => Content::Binary(own(bytes)),
+        })
     }
 
-    /// Bytes that a scanner has checked as part of something larger.
-    pub(crate) fn checked(kind: PayloadKind, bytes: &[u8]) -> Self {
-        Self { kind, bytes: Bytes::copy_from_slice(bytes) }
+    /// JSON that a scanner has checked as part of something larger.
+    pub(crate) fn checked_json(text: &str) -> Self {
+        Self(Content::Json(text.into()))
+    }
+
+    /// MessagePack that a scanner has checked as part of something larger, and that is no `bin`.
+    pub(crate) fn checked_msgpack(bytes: &[u8]) -> Self {
+        Self(Content::MsgPack(Bytes::copy_from_slice(bytes)))
     }
 
     /// Reads the payload as `T`. A binary one can be read as bytes only (`bytes::Bytes`, `serde_bytes`).
@@ -215,17 +231,15 @@ impl Payload {
     /// # Errors
     /// If the payload has not the shape of `T`.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
-        match self.kind {
-            PayloadKind::Json => {
-                // Checked as a whole at once; from bytes, each string would be checked by itself.
-                let text = json::utf8(&self.bytes)?;
+        match &self.0 {
+            Content::Json(text) => {
                 serde_json::from_str(text).map_err(|error| PayloadError::Value(error.to_string()))
             }
-            PayloadKind::MsgPack => {
-                rmp_serde::from_slice(&self.bytes).map_err(|error| PayloadError::Value(error.to_string()))
+            Content::MsgPack(bytes) => {
+                rmp_serde::from_slice(bytes).map_err(|error| PayloadError::Value(error.to_string()))
             }
-            PayloadKind::Binary => {
-                let bytes = serde::de::value::BytesDeserializer::<serde::de::value::Error>::new(&self.bytes);
+            Content::Binary(bytes) => {
+                let bytes = serde::de::value::BytesDeserializer::<serde::de::value::Error>::new(bytes);
                 T::deserialize(bytes).map_err(|error| PayloadError::Value(error.to_string()))
             }
         }
@@ -233,12 +247,16 @@ impl Payload {
 
     /// The notation it came in.
     pub fn kind(&self) -> PayloadKind {
-        self.kind
+        match self.0 {
+            Content::Json(_) => PayloadKind::Json,
+            Content::MsgPack(_) => PayloadKind::MsgPack,
+            Content::Binary(_) => PayloadKind::Binary,
+        }
     }
 
     /// Whether it is bytes of any kind rather than a value.
     pub fn is_binary(&self) -> bool {
-        self.kind == PayloadKind::Binary
+        matches!(self.0, Content::Binary(_))
     }
 
     /// The key of the payload in JSON: `data_base64` if it is binary, else `data`. In MessagePack it is always `data`.
@@ -248,7 +266,10 @@ impl Payload {
 
     /// The bytes as they came.
     pub fn as_bytes(&self) -> &Bytes {
-        &self.bytes
+        match &self.0 {
+            Content::Json(text) => text.as_bytes(),
+            Content::MsgPack(bytes) | Content::Binary(bytes) => bytes,
+        }
     }
 
     /// Appends the payload as a JSON value; a binary one as a base64 string (RFC 4648 §4).
@@ -256,27 +277,27 @@ impl Payload {
     /// What came as JSON is copied as it is, line breaks between its tokens included. What came as MessagePack
     /// grows at most 16-fold.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        match self.kind {
-            PayloadKind::Json => out.extend_from_slice(&self.bytes),
-            PayloadKind::MsgPack => transcode::msgpack_to_json(&self.bytes, out),
-            PayloadKind::Binary => json::write_base64(&self.bytes, out),
+        match &self.0 {
+            Content::Json(text) => out.extend_from_slice(text.as_bytes()),
+            Content::MsgPack(bytes) => transcode::msgpack_to_json(bytes, out),
+            Content::Binary(bytes) => json::write_base64(bytes, out),
         }
     }
 
     /// Like [`write_json`](Self::write_json), but never with a line break in it: for line-oriented outputs.
     pub fn write_json_line(&self, out: &mut Vec<u8>) {
-        match std::str::from_utf8(&self.bytes) {
-            Ok(text) if self.kind == PayloadKind::Json => json::line(text, out),
+        match &self.0 {
+            Content::Json(text) => json::line(text, out),
             _ => self.write_json(out),
         }
     }
 
     /// Appends the payload as a MessagePack value; a binary one as `bin`. What came as JSON grows at most 5-fold.
     pub fn write_msgpack(&self, out: &mut Vec<u8>) {
-        match self.kind {
-            PayloadKind::Json => transcode::json_to_msgpack(&self.bytes, out),
-            PayloadKind::MsgPack => out.extend_from_slice(&self.bytes),
-            PayloadKind::Binary => msgpack::write_bin(&self.bytes, out),
+        match &self.0 {
+            Content::Json(text) => transcode::json_to_msgpack(text, out),
+            Content::MsgPack(bytes) => out.extend_from_slice(bytes),
+            Content::Binary(bytes) => msgpack::write_bin(bytes, out),
         }
     }
 }

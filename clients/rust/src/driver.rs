@@ -15,14 +15,18 @@ use topichub_protocol::{Filter, Operation, Reply, SubscribeOptions};
 
 use crate::backlog::Pushed;
 use crate::error::Error;
+use crate::event::Event;
 use crate::hub::State;
 use crate::orders::{Order, Ticket};
 use crate::session::{Options, Output, ReaderId, Refusal, Served, Session};
 use crate::subscription::Mailbox;
-use crate::transport::{Incoming, Settings, Transport, is_whole};
+use crate::transport::{Incoming, Settings, Transport};
 
 /// From our close frame to the server's.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most that is taken from the connection before others have their turn.
+const BATCH: usize = 64;
 
 /// How long the program may look for a token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,7 +65,7 @@ enum Link {
 enum News {
     Opened(Box<Transport>),
     Refused(Refusal),
-    /// It is in the batch.
+    /// Of the connection itself.
     Incoming,
 }
 
@@ -92,7 +96,6 @@ pub(crate) struct Driver {
     /// Those in whose way nothing is read, and what tells us when one of them has room.
     full: Vec<Arc<Mailbox>>,
     room: Arc<Notify>,
-    batch: Vec<Incoming>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "here the time is read")]
@@ -119,7 +122,6 @@ impl Driver {
             last_ticket: 0,
             full: Vec::new(),
             room,
-            batch: Vec::new(),
         };
         driver.carry_out();
         while !driver.session.is_closed() {
@@ -143,9 +145,9 @@ impl Driver {
             self.session.heard(now);
         }
         let deadline = self.session.deadline().map(|deadline| self.began + deadline);
-        let Self { link, batch, closing, jobs, fetching, room, .. } = self;
+        let Self { link, closing, jobs, fetching, room, .. } = self;
         tokio::select! {
-            news = poll_fn(|cx| link.poll(cx, reads, batch)) => self.take(news).await,
+            news = poll_fn(|cx| link.poll(cx, reads)) => self.take(news).await,
             job = jobs.recv() => {
                 let now = self.now();
                 match job {
@@ -177,35 +179,38 @@ impl Driver {
                 self.link = Link::None;
                 self.session.refused(refusal, now);
             }
-            News::Incoming => {
-                let mut batch = std::mem::take(&mut self.batch);
-                let is_whole = is_whole(&batch);
-                for incoming in batch.drain(..) {
-                    self.take_incoming(incoming, now);
-                    self.carry_out();
-                    if !matches!(self.link, Link::Open(_)) {
-                        break; // what came behind is of a connection that has ended
-                    }
-                }
-                batch.clear();
-                self.batch = batch;
-                if is_whole {
-                    // There is more: the readers are to have their turn before it.
-                    tokio::task::yield_now().await;
-                }
-            }
+            News::Incoming => self.take_incoming(now).await,
         }
     }
 
-    fn take_incoming(&mut self, incoming: Incoming, now: Duration) {
-        match incoming {
-            Incoming::Text(text) => self.session.text(&text, now),
-            Incoming::Binary(bytes) => self.session.binary(&bytes, now),
-            Incoming::Sign => self.session.heard(now),
-            Incoming::End(end) => {
-                self.link = Link::None;
-                self.session.ended(end, now);
+    async fn take_incoming(&mut self, now: Duration) {
+        for _ in 0..BATCH {
+            let Link::Open(transport) = &mut self.link else { return };
+            match transport.next() {
+                Some(Incoming::Text(text)) => self.session.text(&text, now),
+                Some(Incoming::Binary(bytes)) => self.session.binary(&bytes, now),
+                Some(Incoming::Sign) => self.session.heard(now),
+                Some(Incoming::End(end)) => {
+                    self.hang_up();
+                    self.session.ended(end, now);
+                }
+                None => break,
             }
+            if !self.session.only_delivers() {
+                self.carry_out();
+            }
+        }
+        self.carry_out();
+        if matches!(&self.link, Link::Open(transport) if transport.has_news()) {
+            // The readers are to have their turn before it.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// There is no connection any more; what we have to say about that is still said.
+    fn hang_up(&mut self) {
+        if let Link::Open(transport) = std::mem::replace(&mut self.link, Link::None) {
+            self.closing.push((transport, Box::pin(sleep(CLOSE_TIMEOUT))));
         }
     }
 
@@ -253,14 +258,7 @@ impl Driver {
     fn carry_out(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Deliver(reader, event) => {
-                    let Some(mailbox) = self.mailboxes.get(&reader) else { continue };
-                    match mailbox.push(event) {
-                        Pushed::Fine => {}
-                        Pushed::Filled => self.full.push(Arc::clone(mailbox)),
-                        Pushed::Overflow => self.overflow(reader),
-                    }
-                }
+                Output::Deliver(reader, event) => self.deliver(reader, event),
                 Output::End(reader, why) => {
                     if let Some(mailbox) = self.mailboxes.remove(&reader) {
                         mailbox.end(why);
@@ -273,19 +271,18 @@ impl Driver {
                 }
                 Output::Send(bytes) => {
                     if let Link::Open(transport) = &mut self.link {
-                        transport.send(bytes);
+                        transport.send(&bytes);
                     }
                 }
                 Output::Connect => {
                     self.link = Link::Opening(Box::pin(Transport::open(Arc::clone(&self.settings))));
                 }
                 Output::Disconnect(code) => {
-                    if let (Link::Open(mut transport), Some(code)) =
-                        (std::mem::replace(&mut self.link, Link::None), code)
-                    {
+                    if let (Link::Open(transport), Some(code)) = (&mut self.link, code) {
                         transport.close(code);
-                        self.closing.push((transport, Box::pin(sleep(CLOSE_TIMEOUT))));
+                        self.hang_up();
                     }
+                    self.link = Link::None;
                 }
                 Output::FetchToken => {
                     if let Some(tokens) = &self.tokens {
@@ -300,6 +297,18 @@ impl Driver {
                     self.state.send_replace(state);
                 }
             }
+        }
+    }
+
+    /// Brings a reader this event and those that come to the same one behind it.
+    fn deliver(&mut self, reader: ReaderId, first: Event) {
+        let Self { session, mailboxes, full, .. } = self;
+        let Some(mailbox) = mailboxes.get(&reader) else { return };
+        let events = std::iter::once(first).chain(std::iter::from_fn(|| session.poll_delivery(reader)));
+        match mailbox.push(events) {
+            Pushed::Fine => {}
+            Pushed::Filled => full.push(Arc::clone(mailbox)),
+            Pushed::Overflow => self.overflow(reader),
         }
     }
 
@@ -330,14 +339,14 @@ impl Driver {
 }
 
 impl Link {
-    fn poll(&mut self, cx: &mut Context<'_>, reads: bool, batch: &mut Vec<Incoming>) -> Poll<News> {
+    fn poll(&mut self, cx: &mut Context<'_>, reads: bool) -> Poll<News> {
         match self {
             Self::None => Poll::Pending,
             Self::Opening(opening) => opening.as_mut().poll(cx).map(|opened| match opened {
                 Ok(transport) => News::Opened(Box::new(transport)),
                 Err(refusal) => News::Refused(refusal),
             }),
-            Self::Open(transport) if reads => transport.poll(cx, batch).map(|()| News::Incoming),
+            Self::Open(transport) if reads => transport.poll(cx).map(|()| News::Incoming),
             Self::Open(transport) => {
                 transport.poll_write(cx);
                 Poll::Pending
@@ -353,17 +362,11 @@ fn poll_token(fetching: &mut Option<Fetching>, cx: &mut Context<'_>) -> Poll<Res
     Poll::Ready(token)
 }
 
-/// Reads on in connections that are being closed; ready when one of them is done with.
+/// Ready when one of the connections that are being closed is done with.
 fn poll_closing(closing: &mut Vec<(Box<Transport>, Pin<Box<Sleep>>)>, cx: &mut Context<'_>) -> Poll<()> {
-    let mut batch = Vec::new();
     let before = closing.len();
     closing.retain_mut(|(transport, patience)| {
-        while transport.poll(cx, &mut batch).is_ready() {
-            if batch.drain(..).any(|incoming| matches!(incoming, Incoming::End(_))) {
-                return false;
-            }
-        }
-        patience.as_mut().poll(cx).is_pending()
+        transport.poll_end(cx).is_pending() && patience.as_mut().poll(cx).is_pending()
     });
     if closing.len() < before { Poll::Ready(()) } else { Poll::Pending }
 }

@@ -1,5 +1,6 @@
 //! The reader's end of a subscription, and the box between it and the Hub's task.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,12 +38,17 @@ pub struct Events {
     reader: ReaderId,
     mailbox: Arc<Mailbox>,
     hub: Hub,
+    /// Taken out of the mailbox already.
+    taken: VecDeque<Event>,
     has_ended: bool,
 }
 
+/// The most that is taken out of a mailbox at once.
+const TAKEN_MAX: usize = 32;
+
 impl Subscription {
     pub(crate) fn new(filter: Filter, reader: ReaderId, mailbox: Arc<Mailbox>, hub: Hub) -> Self {
-        Self { events: Events { filter, reader, mailbox, hub, has_ended: false } }
+        Self { events: Events { filter, reader, mailbox, hub, taken: VecDeque::new(), has_ended: false } }
     }
 
     /// The name that was subscribed to.
@@ -112,10 +118,14 @@ impl Stream for Events {
     type Item = Result<Event, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(event) = self.taken.pop_front() {
+            return Poll::Ready(Some(Ok(event)));
+        }
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let next = self.mailbox.poll_next(cx);
+        let Self { mailbox, taken, .. } = &mut *self;
+        let next = mailbox.poll_next(cx, taken);
         if let Poll::Ready(None | Some(Err(_))) = next {
             self.has_ended = true;
         }
@@ -164,13 +174,18 @@ impl Mailbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, event: Event) -> Pushed {
+    /// Takes all of these up to the one for which there is no room, if that is the end.
+    pub(crate) fn push(&self, events: impl Iterator<Item = Event>) -> Pushed {
         let mut inner = self.lock();
-        if inner.is_left || inner.end.is_some() {
-            return Pushed::Fine;
+        let is_over = inner.is_left || inner.end.is_some();
+        let mut pushed = Pushed::Fine;
+        for event in events {
+            if is_over || pushed == Pushed::Overflow {
+                continue; // what nobody reads is taken all the same
+            }
+            inner.is_ready |= matches!(event, Event::Subscribed(_));
+            pushed = inner.backlog.push(event);
         }
-        inner.is_ready |= matches!(event, Event::Subscribed(_));
-        let pushed = inner.backlog.push(event);
         inner.is_awaited |= pushed == Pushed::Filled;
         let reader = inner.reader.take();
         drop(inner);
@@ -212,9 +227,15 @@ impl Mailbox {
         }
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, Error>>> {
+    /// The next event, and with it some of those behind it.
+    fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+        taken: &mut VecDeque<Event>,
+    ) -> Poll<Option<Result<Event, Error>>> {
         let mut inner = self.lock();
         if let Some(event) = inner.backlog.pop() {
+            taken.extend(std::iter::from_fn(|| inner.backlog.pop()).take(TAKEN_MAX - 1));
             let has_room = inner.is_awaited && !inner.backlog.is_full();
             inner.is_awaited &= !has_room;
             drop(inner);

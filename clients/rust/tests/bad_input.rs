@@ -208,7 +208,7 @@ async fn a_message_beyond_the_limit_ends_the_connection() {
     let mut states = hub.states();
     let waiting = within(states.wait_for(|state| matches!(state, State::Waiting { .. }))).await.unwrap();
     let State::Waiting { why, .. } = &*waiting else { unreachable!() };
-    assert!(why.to_string().contains("too long"), "{why}");
+    assert!(why.to_string().contains("limit is 50000"), "{why}");
 }
 
 #[tokio::test(start_paused = true)]

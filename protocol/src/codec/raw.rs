@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use super::json::{self, Lexer};
 use super::msgpack::{self, Reader};
-use crate::message::{DEPTH_MAX, Payload, PayloadKind};
+use crate::message::{DEPTH_MAX, Payload};
 
 /// A whole value that a scanner has read over.
 #[derive(Clone, Copy, Debug)]
@@ -132,10 +134,10 @@ impl<'a> Raw<'a> {
     /// Its bytes as a payload: the one copy made of what is published.
     pub(crate) fn payload(self) -> Payload {
         match self {
-            Self::Json(text) => Payload::checked(PayloadKind::Json, text.as_bytes()),
+            Self::Json(text) => Payload::checked_json(text),
             Self::MsgPack(bytes) => match Reader::new(bytes).next() {
-                Ok(msgpack::Token::Bin(bin)) => Payload::checked(PayloadKind::Binary, bin),
-                _ => Payload::checked(PayloadKind::MsgPack, bytes),
+                Ok(msgpack::Token::Bin(bin)) => Payload::from_binary(Bytes::copy_from_slice(bin)),
+                _ => Payload::checked_msgpack(bytes),
             },
         }
     }

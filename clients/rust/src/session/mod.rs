@@ -153,6 +153,21 @@ impl Session {
         self.output.pop_front()
     }
 
+    /// The next thing to do, if that is to deliver to this reader.
+    pub(crate) fn poll_delivery(&mut self, reader: ReaderId) -> Option<Event> {
+        let next =
+            self.output.pop_front_if(|next| matches!(next, Output::Deliver(other, _) if *other == reader));
+        match next? {
+            Output::Deliver(_, event) => Some(event),
+            _ => None,
+        }
+    }
+
+    /// Whether the latest thing to do is to deliver something, if there is any.
+    pub(crate) fn only_delivers(&self) -> bool {
+        matches!(self.output.back(), None | Some(Output::Deliver(..)))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }

@@ -286,7 +286,7 @@ impl Player {
             response = response.header("Retry-After", seconds.to_string());
         }
         let response = response.body(code).unwrap();
-        let refusal = crate::transport::refusal_by_http(&self.session.options.url, &response);
+        let refusal = crate::handshake::refusal_by_http(&self.session.options.url, &response);
         self.session.refused(refusal, self.now);
     }
 

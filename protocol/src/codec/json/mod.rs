@@ -2,6 +2,7 @@
 //! No tree is ever built, and nothing recurses; what the values mean is decided elsewhere.
 
 mod lexer;
+mod scan;
 mod write;
 
 use std::ops::Range;

@@ -11,10 +11,7 @@ struct Level {
 }
 
 /// Appends a checked JSON value as MessagePack.
-pub(crate) fn json_to_msgpack(bytes: &[u8], out: &mut Vec<u8>) {
-    let Ok(text) = std::str::from_utf8(bytes) else {
-        return;
-    };
+pub(crate) fn json_to_msgpack(text: &str, out: &mut Vec<u8>) {
     let mut lexer = Lexer::new(text, 0);
     let mut levels: Vec<Level> = Vec::new();
     while let Ok(Some(token)) = lexer.next() {

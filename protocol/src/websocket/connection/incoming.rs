@@ -21,6 +21,11 @@ impl Connection {
         out: &mut Vec<u8>,
         inflaters: &mut Inflaters,
     ) -> (usize, Option<Found>) {
+        match self.whole_message(input) {
+            Ok(None) => {}
+            Ok(Some((count, found))) => return (count, Some(found)),
+            Err(violation) => return (input.len(), Some(Found::Closed(self.fail(violation, out)))),
+        }
         let mut consumed = 0;
         while consumed < input.len() && self.state != State::Closed {
             match self.step(&mut input[consumed..], out, inflaters) {

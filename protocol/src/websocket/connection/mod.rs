@@ -4,6 +4,7 @@
 
 mod compressed;
 mod incoming;
+mod whole;
 
 use self::compressed::Compression;
 use super::deflate::{Deflater, INFLATER_BYTES, Inflaters};

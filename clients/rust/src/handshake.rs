@@ -1,0 +1,169 @@
+//! The HTTP side of a WebSocket: asking for it, and what the answer means in our own words.
+//! The only place that knows tungstenite and HTTP.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
+use topichub_protocol::{ErrorCode, Reconnect};
+
+use crate::address::ServerUrl;
+use crate::dial::{Stream, dial};
+use crate::error::Error;
+use crate::session::Refusal;
+use crate::transport::Settings;
+
+/// How an answer begins that agrees.
+const AGREED: &[u8] = b"HTTP/1.1 101";
+
+/// The end of its head.
+const END: &[u8] = b"\r\n\r\n";
+
+/// Connects and shakes hands: the stream, and what has come on it already.
+pub(crate) async fn shake_hands(settings: &Settings) -> Result<(Stream, Vec<u8>), Refusal> {
+    let url = &settings.url;
+    let stream = dial(settings).await.map_err(|error| unreachable(url, error))?;
+    let mut request =
+        ClientRequestBuilder::new(url.uri().clone()).with_sub_protocol(settings.codec.subprotocol());
+    for (name, value) in &settings.headers {
+        request = request.with_header(name, value);
+    }
+    let answering = Answering { stream, answer: Vec::new(), given: 0, end: None };
+    let shaken = tokio_tungstenite::client_async(request, answering).await;
+    let (socket, _) = shaken.map_err(|error| refusal(url, error))?;
+    let Answering { stream, mut answer, given, .. } = socket.into_inner();
+    Ok((stream, answer.split_off(given)))
+}
+
+/// A stream on which nothing is told behind the head of an answer that agrees: tungstenite would read along the first
+/// frames, and keep them.
+struct Answering {
+    stream: Stream,
+    answer: Vec<u8>,
+    given: usize,
+    /// Where the head ends, if the answer is 101.
+    end: Option<usize>,
+}
+
+impl Answering {
+    /// What has come and may be told.
+    fn told(&self) -> &[u8] {
+        self.answer.get(self.given..self.end.unwrap_or(self.answer.len())).unwrap_or_default()
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        // The end may have begun in what came before.
+        let from = self.answer.len().saturating_sub(END.len() - 1);
+        self.answer.extend_from_slice(bytes);
+        if self.answer.starts_with(AGREED) {
+            let new = self.answer.get(from..).unwrap_or_default();
+            let at = new.windows(END.len()).position(|four| four == END);
+            self.end = at.map(|at| from + at + END.len());
+        }
+    }
+}
+
+impl AsyncRead for Answering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.told().is_empty() && self.end.is_none() {
+            let mut bytes = [0; 4096];
+            let mut read = ReadBuf::new(&mut bytes);
+            ready!(self.stream.as_mut().poll_read(cx, &mut read))?;
+            self.take(read.filled());
+        }
+        let told = self.told();
+        let len = told.len().min(out.remaining());
+        out.put_slice(told.get(..len).unwrap_or_default());
+        self.given += len;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Answering {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(cx)
+    }
+}
+
+/// Nobody has been reached.
+fn unreachable(url: &Arc<ServerUrl>, source: io::Error) -> Refusal {
+    let verdict = match source.kind() {
+        io::ErrorKind::Unsupported => Reconnect::Never,
+        _ => Reconnect::Later,
+    };
+    let error = Error::Unreachable { url: Arc::clone(url), source: Arc::new(source) };
+    Refusal { error, verdict, after: Duration::ZERO, is_unauthorized: false }
+}
+
+/// Why the handshake failed, and whether to come back.
+fn refusal(url: &Arc<ServerUrl>, error: tungstenite::Error) -> Refusal {
+    let stranger = |why: &str| {
+        let error = Error::Stranger { url: Arc::clone(url), why: why.into(), code: None };
+        Refusal { error, verdict: Reconnect::Later, after: Duration::ZERO, is_unauthorized: false }
+    };
+    match error {
+        tungstenite::Error::Io(source) => unreachable(url, source),
+        tungstenite::Error::Http(response) => refusal_by_http(url, &response),
+        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            stranger("the server took none of our subprotocols")
+        }
+        other => stranger(&other.to_string()),
+    }
+}
+
+pub(crate) fn refusal_by_http(url: &Arc<ServerUrl>, response: &Response<Option<Vec<u8>>>) -> Refusal {
+    let url = Arc::clone(url);
+    let status = response.status();
+    let (why, code) = answer_of(response);
+    let (verdict, error) = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (Reconnect::Never, Error::NotLetIn { url, why, code })
+        }
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UPGRADE_REQUIRED => {
+            (Reconnect::Never, Error::Stranger { url, why, code })
+        }
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let after = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+            (Reconnect::Later, Error::Full { url, why, after })
+        }
+        _ => (Reconnect::Later, Error::Stranger { url, why, code }),
+    };
+    let after = match &error {
+        Error::Full { after: Some(after), .. } => *after,
+        _ => Duration::ZERO,
+    };
+    Refusal { error, verdict, after, is_unauthorized: status == StatusCode::UNAUTHORIZED }
+}
+
+/// An HTTP answer where a WebSocket was asked for: its status, and what a problem document (RFC 9457) says.
+fn answer_of(response: &Response<Option<Vec<u8>>>) -> (Arc<str>, Option<ErrorCode>) {
+    let status = response.status();
+    let problem: Option<serde_json::Value> =
+        response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
+    let text = |key| problem.as_ref().and_then(|problem| problem.get(key)).and_then(|text| text.as_str());
+    let why = match text("detail") {
+        Some(detail) => format!("the answer is {status}: {detail}"),
+        None => format!("the answer is {status}"),
+    };
+    (why.into(), text("code").and_then(ErrorCode::parse))
+}
