@@ -275,6 +275,28 @@ def subscribe(name: str, label: str, number: int, answer: Map, **options: Any) -
     ]
 
 
+def resubscribe(number: int, name: str, after: Map, answer: Map, **options: Any) -> list[Map]:
+    """The connection is lost, and made anew with this one subscription."""
+    replay = {"replay": {"after": after}}
+    return [
+        {"cut": True},
+        {"waits": [0, 500]},
+        {"open": True},
+        WELCOME,
+        {"client": {"op": "subscribe", "id": f"${number}", "topic": name} | replay | options},
+        {"server": {"op": "subscribed", "id": f"${number}", "topic": name} | answer},
+    ]
+
+
+def publish(topic: str, number: int, offset: int) -> list[Map]:
+    answer = {"op": "published", "id": f"${number}", "topic": topic, "epoch": "k", "offset": offset}
+    return [
+        {"app": {"publish": topic, "data": offset, "as": f"p{number}"}},
+        {"client": {"op": "publish", "id": f"${number}", "topic": topic, "data": offset}},
+        {"server": answer},
+    ]
+
+
 AT_40 = {"epoch": "k", "offset": 40, "replayed": 0, "recovered": True}
 ALL_AT_40 = {"replayed": 0, "recovered": True, "positions": {"a.b": {"epoch": "k", "offset": 40}}}
 
@@ -441,6 +463,33 @@ OURS: list[Map] = [
         ],
     },
     {
+        "name": "a message of our own is passed over for a later subscription without echo as well",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "one", 1, AT_40, echo=False),
+            *publish("a.b", 2, 41),
+            *subscribe("a.*", "all", 3, ALL_AT_40, echo=False),
+            *resubscribe(4, "a.b", {"epoch": "k", "offset": 40}, AT_40 | {"offset": 41, "replayed": 1}, echo=False),
+            {"server": {"op": "message", "topic": "a.b", "offset": 41, "data": 41}},
+            {"no_event": "one"},
+            {"no_event": "all"},
+        ],
+    },
+    {
+        "name": "with echo again our own messages come from then on",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "s", 1, AT_40, echo=False),
+            *publish("a.b", 2, 41),
+            {"app": {"change": "s", "as": "c", "options": {"echo": True}}},
+            {"client": {"op": "subscribe", "id": "$3", "topic": "a.b", "echo": True}},
+            {"server": {"op": "subscribed", "id": "$3", "topic": "a.b", "epoch": "k", "offset": 41}},
+            *publish("a.b", 4, 42),
+            {"server": {"op": "message", "topic": "a.b", "offset": 42, "data": 42}},
+            {"event": {"of": "s", "message": {"offset": 42}}},
+        ],
+    },
+    {
         "name": "a publish with a name for itself is repeated by the next connection",
         "steps": [
             *CONNECT,
@@ -482,6 +531,19 @@ def test_positions_that_do_not_fit_into_one_command_are_left_out() -> None:
     for offset in (7, 8):
         play.play([{"server": {"op": "message", "topic": left_out, "offset": offset, "data": offset}}])
     play.play([{"event": {"of": "s", "message": {"offset": 8}}}, {"no_event": "s"}])
+
+
+def test_of_our_own_messages_the_newest_five_hundred_are_known() -> None:
+    play = Play({}, 0.5)
+    play.play([*CONNECT, *subscribe("a.b", "s", 1, AT_40, echo=False)])
+    for number in range(2, 503):
+        play.play(publish("a.b", number, number + 39))
+    play.play(
+        resubscribe(503, "a.b", {"epoch": "k", "offset": 40}, AT_40 | {"offset": 541, "replayed": 501}, echo=False)
+    )
+    for offset in range(41, 542):
+        play.play([{"server": {"op": "message", "topic": "a.b", "offset": offset, "data": offset}}])
+    play.play([{"event": {"of": "s", "message": {"offset": 41}}}, {"no_event": "s"}])
 
 
 def test_what_is_unsubscribed_is_forgotten() -> None:

@@ -293,6 +293,8 @@ class Session:
         try:
             map_ = self._codec.decode(frame)
             if "id" in map_:
+                if map_.get("op") == "published":
+                    self.interests.published(map_)
                 self._commands.answered(map_)
             elif map_.get("op") == "message":
                 self.interests.message(map_)
@@ -375,13 +377,13 @@ class Session:
         if interest is None or buffer not in interest.buffers:
             raise self.error or ClosedError(1000, f"the subscription to {name} has ended")
         if not interest.asked or self.state.name != "open":
-            interest.options = interest.changed(options)
+            self.interests.options_changed(interest, interest.changed(options))
             settle({})
             return
 
         def answered(reply: Map | Exception) -> None:
             if isinstance(reply, dict):
-                interest.options = interest.changed(options)
+                self.interests.options_changed(interest, interest.changed(options))
             settle(reply)
 
         self._send(self.interests.change(interest, interest.changed(options)), answered)
