@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server import DEADLINE
+from cutting import Cable
+from server import DEADLINE, Server
+from servers import Visit, talking
 
 import topichub
 import topichub.sync
 from topichub import Subscribed
 
 HERE = Path(__file__).resolve().parent
+PUBLISHER = str(HERE.parent / "examples" / "publisher.py")
 README = (HERE.parent / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PROGRAMS = [one for one in SNIPPETS if one.startswith("import")]
@@ -74,7 +77,7 @@ async def test_the_publisher_of_the_examples_publishes(url: str) -> None:
         subscription = hub.subscribe("metrics.>")
         assert isinstance(await subscription.event(), Subscribed)
         arguments = ["--host", "h1", "--every", "0.01", "--count", "3"]
-        running = await run(str(HERE.parent / "examples" / "publisher.py"), url, *arguments)
+        running = await run(PUBLISHER, url, *arguments)
         messages = [await asyncio.wait_for(anext(subscription), DEADLINE) for _ in range(3)]
         said, complaints = await running.communicate()
         assert (running.returncode, complaints.decode()) == (0, "")
@@ -85,8 +88,59 @@ async def test_the_publisher_of_the_examples_publishes(url: str) -> None:
         assert said.decode().count("1 subscribers") == 3
 
 
+async def test_the_publisher_of_the_examples_shows_its_token_and_repeats_what_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TOPICHUB_TOKEN", "eyJ.one")
+    heard: list[dict[str, Any]] = []
+
+    async def talk(visit: Visit) -> None:
+        await visit.welcome()
+        introduction = await visit.hear()
+        assert introduction["token"] == "eyJ.one"
+        await visit.say({"op": "authenticated", "id": introduction["id"], "user": "ada"})
+        heard.append(await visit.hear())
+        if visit.number == 1:
+            visit.connection.transport.abort()  # and no answer
+            return
+        refused = {"op": "error", "code": "rate_limited", "message": "not so fast", "retry": True}
+        await visit.say(refused | {"id": heard[-1]["id"]})
+        await visit.linger()
+
+    async with talking(talk) as url:
+        running = await run(PUBLISHER, url, "--count", "1")
+        said, complaints = await asyncio.wait_for(running.communicate(), DEADLINE)
+    assert (running.returncode, complaints.decode().splitlines()[1:]) == (0, []), complaints.decode()
+    assert said.decode() == "refused: rate_limited: not so fast\n"
+    first, again = heard
+    assert first | {"id": 0} == again | {"id": 0}
+    assert first["dedup"]
+    assert first["ttl_ms"] == 60_000
+
+
+async def test_the_publisher_of_the_examples_has_sixty_wait_for_a_connection(server: Server) -> None:
+    async with Cable(server.address) as cable, topichub.connect(server.websocket_url) as hub:
+        subscription = hub.subscribe("metrics.h2.load")
+        assert isinstance(await subscription.event(), Subscribed)
+        running = await run(PUBLISHER, cable.url, "--host", "h2", "--every", "0.001")
+        assert running.stdout is not None
+        await asyncio.wait_for(anext(subscription), DEADLINE)
+        cable.unplugged = True
+        await cable.cut()
+        line = b""
+        while not line.startswith(b"no connection, and sixty"):
+            line = await asyncio.wait_for(running.stdout.readline(), DEADLINE)
+            assert line, "it has ended"
+        before = await hub.history("metrics.h2.load", limit=1)
+        cable.unplugged = False
+        while (await asyncio.wait_for(anext(subscription), DEADLINE)).offset < before.offset + 60:
+            pass
+        running.terminate()
+        await running.communicate()
+
+
 async def test_the_publisher_says_why_it_cannot() -> None:
-    running = await run(str(HERE.parent / "examples" / "publisher.py"), "nowhere")
+    running = await run(PUBLISHER, "nowhere")
     _, complaints = await running.communicate()
     assert running.returncode == 1
     assert complaints.decode() == "publisher: an address is http(s):// or ws(s):// and a host, not 'nowhere'\n"
