@@ -14,9 +14,9 @@ from .messages import (
     Event,
     Gap,
     Map,
-    Message,
     Position,
     Subscribed,
+    make_message,
     payload,
     positions,
     read_presence,
@@ -268,7 +268,9 @@ class Interests:
         replayed = self._replaying > 0 and self._replayed(route, topic, epoch, offset)
         if not route.echo and route.withholds(topic, epoch, offset):
             return
-        message = Message(topic, data, offset, epoch, map_.get("key"), map_.get("meta"), map_.get("reply_to"), replayed)
+        message = make_message(
+            topic, data, offset, epoch, map_.get("key"), map_.get("meta"), map_.get("reply_to"), replayed
+        )
         for buffer in route.buffers:
             buffer.push(message)
 
