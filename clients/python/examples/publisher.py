@@ -1,7 +1,7 @@
 """A back end that publishes: the load of this machine, every second, to `metrics.HOST.load`.
 
-    pip install topichub
-    python publisher.py http://127.0.0.1:8080
+    pip install ./clients/python
+    python clients/python/examples/publisher.py http://127.0.0.1:8080
 
 Each publish has a name of its own (`dedup`), so that the hub may repeat it after a lost connection and it counts once;
 without a connection sixty of them wait. Subscribers who ask for `latest-per-key` get the newest of each host.
