@@ -92,7 +92,7 @@ class Play:
 
     def step_connect(self, who: Map) -> None:
         self.tokens = deque(who.get("tokens", []))
-        credential = Credential(who.get("user"), who.get("token"), None, bool(self.tokens))
+        credential = Credential(who.get("user"), who.get("token"), who.get("data"), bool(self.tokens))
         terms = Terms(offline=who.get("offline", "reject"))
         self.session = Session(JsonCodec(), lambda: self.fraction, credential, terms)
         self.session.start(self.now)
@@ -122,7 +122,11 @@ class Play:
             self.step_server(map_)
 
     def step_server_text(self, text: str) -> None:
+        before = self.session.deadline
         self.session.receive(text, self.now)
+        after = self.session.deadline
+        sooner = after is not None and (before is None or after < before)
+        assert self.session.effects or not sooner, "the deadline has come nearer, and nobody is told"
 
     def step_client(self, expected: Map) -> None:
         assert self.said, f"the client says nothing; it is {self.session.state}"
@@ -154,6 +158,12 @@ class Play:
         assert abs(deadline - self.now - expected) < MARGIN_S, f"{deadline - self.now} s, not {expected} s"
         assert not self.opening
         self.step_advance((deadline - self.now) * 1000 + 0.001)
+
+    def step_within(self, most: float) -> None:
+        """The session does something after its part of so many milliseconds, and nothing before."""
+        self.step_advance(self.fraction * most - 1)
+        self.step_quiet(None)
+        self.step_advance(2)
 
     def step_advance(self, ms: float) -> None:
         end = self.now + ms / 1000
@@ -288,6 +298,13 @@ def resubscribe(number: int, name: str, after: Map, answer: Map, **options: Any)
     ]
 
 
+def refused_until(number: int, most: int) -> list[Map]:
+    """A `subscribe` is refused for a while, and asked for again within so many milliseconds."""
+    refusal = {"op": "error", "id": f"${number}", "code": "unavailable", "message": "", "retry": True}
+    command = {"op": "subscribe", "id": f"${number + 1}", "topic": "a.b", "replay": {"last": 0}}
+    return [{"server": refusal}, {"within": most}, {"client": command}]
+
+
 def publish(topic: str, number: int, offset: int) -> list[Map]:
     answer = {"op": "published", "id": f"${number}", "topic": topic, "epoch": "k", "offset": offset}
     return [
@@ -396,6 +413,116 @@ OURS: list[Map] = [
             {"advance": 1},
             {"client_close": {}},
             {"waits": [0, 500]},
+        ],
+    },
+    {
+        "name": "how long a server may say nothing follows from how often it pings",
+        "steps": [
+            {"connect": {}},
+            {"open": True},
+            {"server": WELCOME["server"] | {"ping_ms": 5_000}},
+            {"advance": 14_999},
+            {"state": "open"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 500]},
+        ],
+    },
+    {
+        "name": "a connection that is not made in ten seconds is given up, and so is one without a welcome in ten more",
+        "steps": [
+            {"connect": {}},
+            {"advance": 9_999},
+            {"state": "connecting"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 500]},
+            {"advance": 9_000},
+            {"open": True},
+            {"advance": 9_999},
+            {"state": "connecting"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 1_000]},
+        ],
+    },
+    {
+        "name": "who could not be told for a while who we are is told again once",
+        "steps": [
+            {"connect": {"token": "t"}},
+            {"open": True},
+            WELCOME,
+            {"client": {"op": "authenticate", "id": "$1", "token": "t"}},
+            {
+                "server": {
+                    "op": "error",
+                    "id": "$1",
+                    "code": "unavailable",
+                    "message": "",
+                    "retry": True,
+                    "after_ms": 3_000,
+                }
+            },
+            {"advance": 2_999},
+            {"quiet": True},
+            {"advance": 1},
+            {"client": {"op": "authenticate", "id": "$2", "token": "t"}},
+            {"advance": 10_000},
+            {"quiet": True},
+        ],
+    },
+    {
+        "name": "what the server has refused is not unsubscribed there",
+        "steps": [
+            *CONNECT,
+            {"app": {"subscribe": "a.b", "as": "s"}},
+            {"client": {"op": "subscribe", "id": "$1", "topic": "a.b", "replay": {"last": 0}}},
+            {"server": {"op": "error", "id": "$1", "code": "unavailable", "message": "", "retry": True}},
+            {"app": {"unsubscribe": "s"}},
+            {"quiet": True},
+            {"advance": 1_000},
+            {"quiet": True},
+        ],
+    },
+    {
+        "name": "what others are to see is said with the name",
+        "steps": [
+            {"connect": {"user": "ada", "data": {"seat": 7}}},
+            {"open": True},
+            WELCOME,
+            {"client": {"op": "authenticate", "id": "$1", "user": "ada", "data": {"seat": 7}}},
+        ],
+    },
+    {
+        "name": "who is refused again and again asks less and less often",
+        "steps": [
+            *CONNECT,
+            {"app": {"subscribe": "a.b", "as": "s"}},
+            {"client": {"op": "subscribe", "id": "$1", "topic": "a.b", "replay": {"last": 0}}},
+            *refused_until(1, 500),
+            *refused_until(2, 1_000),
+            *refused_until(3, 2_000),
+        ],
+    },
+    {
+        "name": "options that are changed without a connection hold from the next one on",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "s", 1, AT_40, max_rate=2),
+            {"cut": True},
+            {"app": {"change": "s", "as": "c", "options": {"max_rate": 5}}},
+            {"settled": {"of": "c"}},
+            *resubscribe(2, "a.b", {"epoch": "k", "offset": 40}, AT_40, max_rate=5)[1:],
+        ],
+    },
+    {
+        "name": "what comes over a connection that was given up counts no more",
+        "steps": [
+            *CONNECT,
+            {"server_text": "}{"},
+            {"client_close": {"code": 1002}},
+            WELCOME,
+            {"state": "waiting"},
         ],
     },
     {
@@ -544,6 +671,22 @@ def test_of_our_own_messages_the_newest_five_hundred_are_known() -> None:
     for offset in range(41, 542):
         play.play([{"server": {"op": "message", "topic": "a.b", "offset": offset, "data": offset}}])
     play.play([{"event": {"of": "s", "message": {"offset": 41}}}, {"no_event": "s"}])
+
+
+def test_a_token_that_is_being_fetched_is_not_asked_for_again() -> None:
+    play = Play({}, 0.5)
+    play.play([{"connect": {"tokens": ["one"]}}, {"open": True}, WELCOME])
+    expiring = json.dumps({"op": "expiring", "in_ms": 1_000})
+    for _ in range(2):
+        play.session.receive(expiring, play.now)
+    assert [type(effect) for effect in play.session.effects] == [FetchToken]
+
+
+def test_an_answer_that_comes_too_late_leaves_nothing_behind() -> None:
+    play = Play({}, 0.5)
+    asking, asked, answer = subscribe("a.b", "s", 1, AT_40)
+    play.play([*CONNECT, asking, asked, {"app": {"unsubscribe": "s"}}, answer])
+    assert play.session.interests.position("a.b") is None
 
 
 def test_what_is_unsubscribed_is_forgotten() -> None:

@@ -120,7 +120,7 @@ class Session:
         if now is not None and self._link.stable(now):
             self._attempts.succeeded()
         self._link.ended()
-        self._identity.introduce_at = self._goodbye = None
+        self._goodbye = None
         self.session_id = ""
         self.interests.disconnected()
         self._commands.lost()
