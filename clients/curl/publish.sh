@@ -21,11 +21,12 @@ token() {
 
 run=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 number=0
-while IFS= read -r line; do
+# The last line may lack its end, and none is the name of a file (`@`), nor a topic a pattern for curl.
+while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
     token | curl --config - --silent --show-error --fail-with-body \
         --retry 10 --retry-connrefused --retry-max-time 60 --max-time 10 \
-        --header 'Content-Type: application/json' --data-binary "$line" \
+        --header 'Content-Type: application/json' --data-raw "$line" --globoff \
         "$url/topics/$topic?dedup=$run-$number"
     echo
 done

@@ -66,6 +66,7 @@ class Play:
         self.socket: ClientConnection | None = None
 
     def open(self) -> None:
+        assert self.socket is None, "a second connection beside the first"
         connection = connect(
             self.server.websocket_url,
             subprotocols=[Subprotocol(JSON)],
@@ -78,6 +79,7 @@ class Play:
 
     def cut(self) -> None:
         """Ends the connection without a close frame."""
+        self.assert_all_heard()
         assert self.socket is not None
         self.socket.socket.shutdown(socket.SHUT_RDWR)
         self.socket = None
@@ -87,6 +89,13 @@ class Play:
         said = json.loads(self.socket.recv(timeout=DEADLINE))
         assert isinstance(said, dict)
         return said
+
+    def assert_all_heard(self) -> None:
+        """The server has said no more than the story tells: what is asked last is answered last."""
+        assert self.socket is not None
+        self.socket.send(json.dumps({"op": "history", "id": "last", "topic": "nobody.spoke"}))
+        said = self.hear()
+        assert said.get("id") == "last", f"{said} where nothing more was to come"
 
     def step(self, name: str, value: Any) -> None:
         match name:
@@ -127,6 +136,7 @@ def test_the_server_keeps_to_its_part(memory: Server, session: Any) -> None:
         for step in session["steps"]:
             ((name, value),) = step.items()
             play.step(name, value)
+        play.assert_all_heard()
     memory.assert_sound()
 
 

@@ -1,16 +1,17 @@
 """A back end that publishes: the load of this machine, every second, to `metrics.HOST.load`.
 
-    pip install topichub
-    python publisher.py http://127.0.0.1:8080
+    pip install ./clients/python
+    python clients/python/examples/publisher.py http://127.0.0.1:8080
 
 Each publish has a name of its own (`dedup`), so that the hub may repeat it after a lost connection and it counts once;
-without a connection up to a minute of them waits. Subscribers who ask for `latest-per-key` get the newest of each host.
+without a connection sixty of them wait. Subscribers who ask for `latest-per-key` get the newest of each host.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import socket
 import uuid
@@ -32,7 +33,24 @@ async def publish_load(hub: topichub.Hub, host: str) -> None:
     except topichub.CommandError as error:  # this one is refused, the next may pass
         print(f"refused: {error}", flush=True)
     except topichub.QueueFull:
-        print("no connection for a minute: this one is lost", flush=True)
+        print("no connection, and sixty wait for one: this one is lost", flush=True)
+
+
+async def publish_again_and_again(hub: topichub.Hub, host: str, every: float, count: int) -> None:
+    under_way: set[asyncio.Task[None]] = set()
+    try:
+        for number in itertools.count(1):
+            under_way.add(asyncio.create_task(publish_load(hub, host)))
+            if number == count:
+                break
+            await asyncio.sleep(every)
+            done = {task for task in under_way if task.done()}
+            under_way -= done
+            await asyncio.gather(*done)  # raises what has ended the hub
+        await asyncio.gather(*under_way)
+    finally:
+        for task in under_way:
+            task.cancel()
 
 
 async def main() -> None:
@@ -44,10 +62,7 @@ async def main() -> None:
     chosen = arguments.parse_args()
     token = os.environ.get("TOPICHUB_TOKEN")
     async with topichub.connect(chosen.url, token=token, offline="queue", queue_messages=60) as hub:
-        sent = 0
-        while chosen.count == 0 or sent < chosen.count:
-            await asyncio.gather(publish_load(hub, chosen.host), asyncio.sleep(chosen.every))
-            sent += 1
+        await publish_again_and_again(hub, chosen.host, chosen.every, chosen.count)
 
 
 if __name__ == "__main__":

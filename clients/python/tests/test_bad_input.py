@@ -152,7 +152,7 @@ async def test_who_may_not_come_is_told_why_and_does_not_come_back() -> None:
     async with saying(response("403 Forbidden", PROBLEM, Content_Type="application/problem+json")) as url:
         hub = await topichub.connect(url, backoff=QUICK, open_timeout=0)
         subscription = hub.subscribe("a")
-        with pytest.raises(HandshakeRefused, match="this origin may not") as refused:
+        with pytest.raises(HandshakeRefused, match="refused with HTTP 403: this origin may not") as refused:
             await anext(subscription)
         assert (refused.value.code, refused.value.status, hub.state.name) == ("forbidden", 403, "closed")
         with pytest.raises(HandshakeRefused):

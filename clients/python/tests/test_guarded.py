@@ -116,5 +116,5 @@ async def test_pings_are_signs_of_life() -> None:
     async with talking(talk) as url, topichub.connect(url) as hub:
         heard: set[float] = set()
         while len(heard) < 5:
-            heard.add(hub._session._heard_at)
+            heard.add(hub._session._link.heard_at)
             await asyncio.sleep(0)

@@ -92,7 +92,7 @@ class Play:
 
     def step_connect(self, who: Map) -> None:
         self.tokens = deque(who.get("tokens", []))
-        credential = Credential(who.get("user"), who.get("token"), None, bool(self.tokens))
+        credential = Credential(who.get("user"), who.get("token"), who.get("data"), bool(self.tokens))
         terms = Terms(offline=who.get("offline", "reject"))
         self.session = Session(JsonCodec(), lambda: self.fraction, credential, terms)
         self.session.start(self.now)
@@ -122,7 +122,11 @@ class Play:
             self.step_server(map_)
 
     def step_server_text(self, text: str) -> None:
+        before = self.session.deadline
         self.session.receive(text, self.now)
+        after = self.session.deadline
+        sooner = after is not None and (before is None or after < before)
+        assert self.session.effects or not sooner, "the deadline has come nearer, and nobody is told"
 
     def step_client(self, expected: Map) -> None:
         assert self.said, f"the client says nothing; it is {self.session.state}"
@@ -154,6 +158,12 @@ class Play:
         assert abs(deadline - self.now - expected) < MARGIN_S, f"{deadline - self.now} s, not {expected} s"
         assert not self.opening
         self.step_advance((deadline - self.now) * 1000 + 0.001)
+
+    def step_within(self, most: float) -> None:
+        """The session does something after its part of so many milliseconds, and nothing before."""
+        self.step_advance(self.fraction * most - 1)
+        self.step_quiet(None)
+        self.step_advance(2)
 
     def step_advance(self, ms: float) -> None:
         end = self.now + ms / 1000
@@ -275,6 +285,35 @@ def subscribe(name: str, label: str, number: int, answer: Map, **options: Any) -
     ]
 
 
+def resubscribe(number: int, name: str, after: Map, answer: Map, **options: Any) -> list[Map]:
+    """The connection is lost, and made anew with this one subscription."""
+    replay = {"replay": {"after": after}}
+    return [
+        {"cut": True},
+        {"waits": [0, 500]},
+        {"open": True},
+        WELCOME,
+        {"client": {"op": "subscribe", "id": f"${number}", "topic": name} | replay | options},
+        {"server": {"op": "subscribed", "id": f"${number}", "topic": name} | answer},
+    ]
+
+
+def refused_until(number: int, most: int) -> list[Map]:
+    """A `subscribe` is refused for a while, and asked for again within so many milliseconds."""
+    refusal = {"op": "error", "id": f"${number}", "code": "unavailable", "message": "", "retry": True}
+    command = {"op": "subscribe", "id": f"${number + 1}", "topic": "a.b", "replay": {"last": 0}}
+    return [{"server": refusal}, {"within": most}, {"client": command}]
+
+
+def publish(topic: str, number: int, offset: int) -> list[Map]:
+    answer = {"op": "published", "id": f"${number}", "topic": topic, "epoch": "k", "offset": offset}
+    return [
+        {"app": {"publish": topic, "data": offset, "as": f"p{number}"}},
+        {"client": {"op": "publish", "id": f"${number}", "topic": topic, "data": offset}},
+        {"server": answer},
+    ]
+
+
 AT_40 = {"epoch": "k", "offset": 40, "replayed": 0, "recovered": True}
 ALL_AT_40 = {"replayed": 0, "recovered": True, "positions": {"a.b": {"epoch": "k", "offset": 40}}}
 
@@ -377,6 +416,116 @@ OURS: list[Map] = [
         ],
     },
     {
+        "name": "how long a server may say nothing follows from how often it pings",
+        "steps": [
+            {"connect": {}},
+            {"open": True},
+            {"server": WELCOME["server"] | {"ping_ms": 5_000}},
+            {"advance": 14_999},
+            {"state": "open"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 500]},
+        ],
+    },
+    {
+        "name": "a connection that is not made in ten seconds is given up, and so is one without a welcome in ten more",
+        "steps": [
+            {"connect": {}},
+            {"advance": 9_999},
+            {"state": "connecting"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 500]},
+            {"advance": 9_000},
+            {"open": True},
+            {"advance": 9_999},
+            {"state": "connecting"},
+            {"advance": 1},
+            {"client_close": {}},
+            {"waits": [0, 1_000]},
+        ],
+    },
+    {
+        "name": "who could not be told for a while who we are is told again once",
+        "steps": [
+            {"connect": {"token": "t"}},
+            {"open": True},
+            WELCOME,
+            {"client": {"op": "authenticate", "id": "$1", "token": "t"}},
+            {
+                "server": {
+                    "op": "error",
+                    "id": "$1",
+                    "code": "unavailable",
+                    "message": "",
+                    "retry": True,
+                    "after_ms": 3_000,
+                }
+            },
+            {"advance": 2_999},
+            {"quiet": True},
+            {"advance": 1},
+            {"client": {"op": "authenticate", "id": "$2", "token": "t"}},
+            {"advance": 10_000},
+            {"quiet": True},
+        ],
+    },
+    {
+        "name": "what the server has refused is not unsubscribed there",
+        "steps": [
+            *CONNECT,
+            {"app": {"subscribe": "a.b", "as": "s"}},
+            {"client": {"op": "subscribe", "id": "$1", "topic": "a.b", "replay": {"last": 0}}},
+            {"server": {"op": "error", "id": "$1", "code": "unavailable", "message": "", "retry": True}},
+            {"app": {"unsubscribe": "s"}},
+            {"quiet": True},
+            {"advance": 1_000},
+            {"quiet": True},
+        ],
+    },
+    {
+        "name": "what others are to see is said with the name",
+        "steps": [
+            {"connect": {"user": "ada", "data": {"seat": 7}}},
+            {"open": True},
+            WELCOME,
+            {"client": {"op": "authenticate", "id": "$1", "user": "ada", "data": {"seat": 7}}},
+        ],
+    },
+    {
+        "name": "who is refused again and again asks less and less often",
+        "steps": [
+            *CONNECT,
+            {"app": {"subscribe": "a.b", "as": "s"}},
+            {"client": {"op": "subscribe", "id": "$1", "topic": "a.b", "replay": {"last": 0}}},
+            *refused_until(1, 500),
+            *refused_until(2, 1_000),
+            *refused_until(3, 2_000),
+        ],
+    },
+    {
+        "name": "options that are changed without a connection hold from the next one on",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "s", 1, AT_40, max_rate=2),
+            {"cut": True},
+            {"app": {"change": "s", "as": "c", "options": {"max_rate": 5}}},
+            {"settled": {"of": "c"}},
+            *resubscribe(2, "a.b", {"epoch": "k", "offset": 40}, AT_40, max_rate=5)[1:],
+        ],
+    },
+    {
+        "name": "what comes over a connection that was given up counts no more",
+        "steps": [
+            *CONNECT,
+            {"server_text": "}{"},
+            {"client_close": {"code": 1002}},
+            WELCOME,
+            {"state": "waiting"},
+        ],
+    },
+    {
         "name": "a past that was cut before anything came of it begins anew",
         "steps": [
             *CONNECT,
@@ -441,6 +590,33 @@ OURS: list[Map] = [
         ],
     },
     {
+        "name": "a message of our own is passed over for a later subscription without echo as well",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "one", 1, AT_40, echo=False),
+            *publish("a.b", 2, 41),
+            *subscribe("a.*", "all", 3, ALL_AT_40, echo=False),
+            *resubscribe(4, "a.b", {"epoch": "k", "offset": 40}, AT_40 | {"offset": 41, "replayed": 1}, echo=False),
+            {"server": {"op": "message", "topic": "a.b", "offset": 41, "data": 41}},
+            {"no_event": "one"},
+            {"no_event": "all"},
+        ],
+    },
+    {
+        "name": "with echo again our own messages come from then on",
+        "steps": [
+            *CONNECT,
+            *subscribe("a.b", "s", 1, AT_40, echo=False),
+            *publish("a.b", 2, 41),
+            {"app": {"change": "s", "as": "c", "options": {"echo": True}}},
+            {"client": {"op": "subscribe", "id": "$3", "topic": "a.b", "echo": True}},
+            {"server": {"op": "subscribed", "id": "$3", "topic": "a.b", "epoch": "k", "offset": 41}},
+            *publish("a.b", 4, 42),
+            {"server": {"op": "message", "topic": "a.b", "offset": 42, "data": 42}},
+            {"event": {"of": "s", "message": {"offset": 42}}},
+        ],
+    },
+    {
         "name": "a publish with a name for itself is repeated by the next connection",
         "steps": [
             *CONNECT,
@@ -482,6 +658,35 @@ def test_positions_that_do_not_fit_into_one_command_are_left_out() -> None:
     for offset in (7, 8):
         play.play([{"server": {"op": "message", "topic": left_out, "offset": offset, "data": offset}}])
     play.play([{"event": {"of": "s", "message": {"offset": 8}}}, {"no_event": "s"}])
+
+
+def test_of_our_own_messages_the_newest_five_hundred_are_known() -> None:
+    play = Play({}, 0.5)
+    play.play([*CONNECT, *subscribe("a.b", "s", 1, AT_40, echo=False)])
+    for number in range(2, 503):
+        play.play(publish("a.b", number, number + 39))
+    play.play(
+        resubscribe(503, "a.b", {"epoch": "k", "offset": 40}, AT_40 | {"offset": 541, "replayed": 501}, echo=False)
+    )
+    for offset in range(41, 542):
+        play.play([{"server": {"op": "message", "topic": "a.b", "offset": offset, "data": offset}}])
+    play.play([{"event": {"of": "s", "message": {"offset": 41}}}, {"no_event": "s"}])
+
+
+def test_a_token_that_is_being_fetched_is_not_asked_for_again() -> None:
+    play = Play({}, 0.5)
+    play.play([{"connect": {"tokens": ["one"]}}, {"open": True}, WELCOME])
+    expiring = json.dumps({"op": "expiring", "in_ms": 1_000})
+    for _ in range(2):
+        play.session.receive(expiring, play.now)
+    assert [type(effect) for effect in play.session.effects] == [FetchToken]
+
+
+def test_an_answer_that_comes_too_late_leaves_nothing_behind() -> None:
+    play = Play({}, 0.5)
+    asking, asked, answer = subscribe("a.b", "s", 1, AT_40)
+    play.play([*CONNECT, asking, asked, {"app": {"unsubscribe": "s"}}, answer])
+    assert play.session.interests.position("a.b") is None
 
 
 def test_what_is_unsubscribed_is_forgotten() -> None:

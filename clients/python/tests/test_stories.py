@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import FrozenInstanceError
 
 import pytest
 from cutting import Cable
@@ -30,6 +31,8 @@ async def test_what_is_published_comes(url: str, topic: str, codec: topichub.cod
         message = await anext(subscription)
         assert message == Message(topic, {"text": "hello"}, 1, published.epoch, "k", {"by": "me"})
         assert (published.offset, published.subscribers, published.position) == (1, 1, message.position)
+        with pytest.raises(FrozenInstanceError):
+            message.data = "other"  # type: ignore[misc]
 
 
 async def test_bytes_come_as_bytes_by_either_codec(url: str, topic: str) -> None:

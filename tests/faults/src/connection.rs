@@ -98,3 +98,61 @@ async fn drain(client: &mut TcpStream, server: &mut TcpStream, lasts: Duration) 
 fn reset(stream: TcpStream) -> io::Result<()> {
     SockRef::from(&stream).set_linger(Some(Duration::ZERO))
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    /// What a client hears whose server says ten digits, if this comes after four of them; and what the server hears of
+    /// the "bye" that the client says then.
+    async fn heard(kind: Kind) -> (io::Result<String>, String) {
+        let ((mut client, mut near_client), (mut near_server, mut server)) = (pair().await, pair().await);
+        let fate =
+            Fate { kind, after_bytes: 4, after: Duration::from_secs(10), lasts: Duration::from_millis(50) };
+        server.write_all(b"0123456789").await.unwrap();
+        let passing = async {
+            assert!(pass_until(&mut near_client, &mut near_server, &fate).await.unwrap());
+            let _ = end(near_client, near_server, &fate).await;
+        };
+        let talking = async {
+            let mut digits = String::new();
+            let read = client.read_to_string(&mut digits).await;
+            let _ = client.write_all(b"bye").await;
+            drop(client);
+            let mut bye = String::new();
+            let _ = server.read_to_string(&mut bye).await;
+            (read.map(|_| digits), bye)
+        };
+        tokio::join!(passing, talking).1
+    }
+
+    #[tokio::test]
+    async fn each_kind_ends_a_connection_in_its_own_way() {
+        let digits = |(digits, bye): (io::Result<String>, String)| (digits.unwrap(), bye);
+        assert_eq!(digits(heard(Kind::Close).await), ("0123456789".into(), String::new()));
+        assert_eq!(digits(heard(Kind::Truncate).await), ("0123".into(), String::new()));
+        assert_eq!(digits(heard(Kind::HalfClose).await), ("0123456789".into(), "bye".into()));
+        for kind in [Kind::Reset, Kind::Silence] {
+            assert_eq!(heard(kind).await.0.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_fate_comes_in_its_time_if_nobody_speaks() {
+        let ((_client, mut near_client), (mut near_server, server)) = (pair().await, pair().await);
+        let after = Duration::from_millis(10);
+        let mut fate = Fate { kind: Kind::Close, after_bytes: 4, after, lasts: Duration::ZERO };
+        assert!(pass_until(&mut near_client, &mut near_server, &fate).await.unwrap());
+        fate.after = Duration::from_secs(10);
+        drop(server);
+        assert!(!pass_until(&mut near_client, &mut near_server, &fate).await.unwrap());
+    }
+}

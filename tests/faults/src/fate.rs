@@ -125,6 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn a_fate_comes_within_twice_the_mean_and_does_not_last() {
+        let fates = Fates::new(1, 1, 1_000, 10);
+        let drawn: Vec<_> = (0..1_000).filter_map(|_| fates.draw()).collect();
+        assert!(
+            drawn.iter().all(|fate| fate.after_bytes <= 2_000 && fate.after <= Duration::from_millis(20))
+        );
+        assert!(drawn.iter().all(|fate| fate.lasts <= Duration::from_millis(300)));
+        assert!(
+            drawn.iter().any(|fate| fate.after_bytes < 100)
+                && drawn.iter().any(|fate| fate.after_bytes > 1_900)
+        );
+    }
+
+    #[test]
     fn every_kind_of_fate_comes_and_the_seed_decides() {
         let draw = |seed| {
             let fates = Fates::new(seed, 1, 1_000, 10);

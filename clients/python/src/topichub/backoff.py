@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Verdict = Literal["never", "later", "now"]
 
 NOW_SPREAD_S = 0.3
 NOW_MAX = 3
 STABLE_AFTER_S = 10.0
+AFTER_MAX_S = 3_600.0  # whoever says longer than that is wrong
 
 _HUNDREDS: dict[int, Verdict] = {40: "never", 41: "later", 42: "now"}
 # Ours would be the same mistake again, or there is nothing more to say.
@@ -23,6 +24,11 @@ def verdict_of(code: int) -> Verdict:
     if code >= 4000:
         return _HUNDREDS.get(code // 100, "later")
     return "never" if code in _NEVER else "later"
+
+
+def after(ms: Any) -> float:
+    """What the server's `after_ms` says, in seconds; 0 if it says nothing of use."""
+    return min(ms / 1000, AFTER_MAX_S) if type(ms) in (int, float) and ms > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)

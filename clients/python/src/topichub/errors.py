@@ -88,8 +88,9 @@ class ClosedError(TopicHubError):
     word where it has given one, else `closed`.
     """
 
-    def __init__(self, close_code: int, reason: str, code: str = "closed") -> None:
-        super().__init__(f"closed with {close_code}: {reason}" if reason else f"closed with {close_code}")
+    def __init__(self, close_code: int, reason: str, code: str = "closed", how: str = "") -> None:
+        how = how or f"closed with {close_code}"
+        super().__init__(f"{how}: {reason}" if reason else how)
         self.close_code = close_code
         self.reason = reason
         self.code = code
@@ -102,11 +103,12 @@ class HandshakeRefused(ClosedError):
     """
 
     def __init__(self, status: int, code: str | None, detail: str | None) -> None:
-        super().__init__(1006, detail or f"the connection was refused with HTTP {status}", code or f"http_{status}")
+        super().__init__(1006, detail or "", code or f"http_{status}", f"the connection was refused with HTTP {status}")
         self.status = status
 
 
 class DecodeError(TopicHubError):
-    """What came is not of this protocol. It ends the connection, and the hub comes back later."""
+    """What came is not of this protocol. A command raises it for its answer; anything else of the kind ends the
+    connection, and the hub comes back later."""
 
     code = "undecodable"

@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .echoes import Echoes
 from .errors import AlreadySubscribed, DecodeError
 from .messages import (
     Event,
     Gap,
     Map,
-    Message,
     Position,
     Subscribed,
+    make_message,
     payload,
     positions,
     read_presence,
@@ -36,6 +37,7 @@ class Interest:
     def __init__(self, name: str, options: Map) -> None:
         self.name = name
         self.options = options
+        self.echoes = Echoes()
         self.buffers: list[Buffer] = []
         self.asked = 0  # the id of the command on this connection; 0 if it was not asked for
         self.in_force = False  # answered on this connection
@@ -60,6 +62,10 @@ class Interest:
     @property
     def group(self) -> bool:
         return self.options.get("group") is not None
+
+    @property
+    def echo(self) -> bool:
+        return self.options.get("echo") is not False
 
     @property
     def first_replay(self) -> Map | None:
@@ -89,13 +95,18 @@ class Interest:
 class Route:
     """Where the messages of one topic go."""
 
-    __slots__ = ("buffers", "interests", "ordered")
+    __slots__ = ("buffers", "echo", "interests", "ordered")
 
     def __init__(self, interests: tuple[Interest, ...]) -> None:
         self.interests = interests
         self.buffers = tuple(buffer for interest in interests for buffer in interest.buffers)
         # In a group a message can come behind later ones: another member had it, and has gone.
         self.ordered = not all(interest.group for interest in interests)
+        self.echo = any(interest.echo for interest in interests)
+
+    def withholds(self, topic: str, epoch: Any, offset: int) -> bool:
+        """Whether this is a message of our own, which all of them do without."""
+        return any((topic, epoch, offset) in interest.echoes for interest in self.interests)
 
 
 class Interests:
@@ -157,6 +168,11 @@ class Interests:
             (lambda topic: matches(interest.name, topic)) if interest.pattern else interest.name,
             unless=lambda topic: any(matches(other.name, topic) for other in others),
         )
+
+    def options_changed(self, interest: Interest, options: Map) -> None:
+        """These hold from now on."""
+        interest.options = options
+        self._routes.clear()
 
     def disconnected(self) -> None:
         """Nothing is in force any more."""
@@ -250,7 +266,11 @@ class Interests:
             self._positions.reach(topic, epoch, offset)
         data = map_["data"] if "data" in map_ else payload(map_)
         replayed = self._replaying > 0 and self._replayed(route, topic, epoch, offset)
-        message = Message(topic, data, offset, epoch, map_.get("key"), map_.get("meta"), map_.get("reply_to"), replayed)
+        if not route.echo and route.withholds(topic, epoch, offset):
+            return
+        message = make_message(
+            topic, data, offset, epoch, map_.get("key"), map_.get("meta"), map_.get("reply_to"), replayed
+        )
         for buffer in route.buffers:
             buffer.push(message)
 
@@ -277,6 +297,16 @@ class Interests:
         gap = Gap(topic, why, epoch, first, last)
         for buffer in route.buffers:
             buffer.push(gap)
+
+    def published(self, map_: Map) -> None:
+        """We have published a message. A duplicate was published before, and not by this session."""
+        topic, epoch, offset = map_.get("topic"), map_.get("epoch"), map_.get("offset")
+        if type(topic) is not str or type(epoch) is not str or type(offset) is not int or map_.get("duplicate"):
+            return
+        route = self._routes.get(topic) or self._route(topic)
+        if not route.echo:
+            for interest in route.interests:
+                interest.echoes.add(topic, epoch, offset)
 
     def presence(self, map_: Map) -> None:
         """Who is on a topic, for those who watch it."""
