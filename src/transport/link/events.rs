@@ -64,9 +64,7 @@ impl Link {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
-            let mut places = stream.take_places();
-            places.readdress_all(parts.iter().flat_map(Part::each), |event| own.push(event));
-            stream.keep(places);
+            stream.places().readdress_all(parts.iter().flat_map(Part::each), &mut own);
             exit.send_parts(&[Part::whole(&own)], &self.outboxes)
         });
     }
@@ -78,13 +76,13 @@ impl Link {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
             let mut own = Joined::default();
             let mut places = stream.places().clone();
-            places.readdress_all(Part::whole(messages).each(), |event| own.push(event));
+            places.readdress_all(Part::whole(messages).each(), &mut own);
             taken = exit.offer(&own, &self.outboxes)?;
             if taken < messages.messages() {
-                places = stream.take_places();
-                places.readdress_all(Part::whole(messages).each().take(taken), |_| {});
+                Part::whole(messages).each().take(taken).for_each(|event| stream.places().go_on(event));
+            } else {
+                *stream.places() = places;
             }
-            stream.keep(places);
             Ok(())
         });
         taken
@@ -156,8 +154,8 @@ impl Link {
         }
         answer.push(b']');
         self.outboxes.tally.add(Figure::BYTES_OUT, answer.len() as u64);
-        if let Speech::Events(stream) = &state.speech {
-            stream.places().write(&mut place);
+        if let Speech::Events(stream) = &mut state.speech {
+            place.extend_from_slice(stream.places().text());
         }
         state.ending.get_or_insert(Ending { code: CloseCode::Normal.as_u16(), by: Side::Server });
         state.end();
