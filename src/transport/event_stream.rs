@@ -4,6 +4,7 @@
 mod answer;
 pub(crate) mod event;
 mod places;
+pub(super) mod readdressed;
 
 use std::collections::HashSet;
 use std::task::{Context, Poll, Waker};

@@ -3,7 +3,6 @@
 use topichub_protocol::event_id::{EVENT_ID_BYTES_MAX, EVENT_ID_TOPICS_MAX};
 
 use super::event::{id_of, write_id};
-use crate::hub::joined::Joined;
 
 /// `TOPIC EPOCH:OFFSET` for as many topics as an id holds, the latest last.
 #[derive(Debug, Default)]
@@ -12,16 +11,19 @@ pub(in crate::transport) struct Places {
     text: Vec<u8>,
     /// Where in it each topic begins.
     starts: Vec<u16>,
+    /// Where in it the latest position begins.
+    latest: u16,
 }
 
 impl Clone for Places {
     fn clone(&self) -> Self {
-        Self { text: self.text.clone(), starts: self.starts.clone() }
+        Self { text: self.text.clone(), starts: self.starts.clone(), latest: self.latest }
     }
 
     fn clone_from(&mut self, other: &Self) {
         self.text.clone_from(&other.text);
         self.starts.clone_from(&other.starts);
+        self.latest = other.latest;
     }
 }
 
@@ -52,8 +54,11 @@ impl Places {
                 self.begin(topic);
             }
         }
-        let latest = self.starts.last().map_or(0, |start| usize::from(*start));
-        self.text.truncate(latest + topic.len() + 1);
+        self.move_latest(position);
+    }
+
+    fn move_latest(&mut self, position: &[u8]) {
+        self.text.truncate(usize::from(self.latest));
         self.text.extend_from_slice(position);
         while self.text.len() > EVENT_ID_BYTES_MAX {
             self.remove(0);
@@ -72,6 +77,7 @@ impl Places {
         self.starts.push(self.text.len() as u16);
         self.text.extend_from_slice(topic);
         self.text.push(b' ');
+        self.latest = self.text.len() as u16;
     }
 
     /// Forgets the topic in this place.
@@ -82,14 +88,27 @@ impl Places {
                 let len = *next - start;
                 self.text.drain(usize::from(start)..usize::from(*next));
                 self.starts[place..].iter_mut().for_each(|start| *start -= len);
+                self.latest -= len;
             }
-            None => self.text.truncate(usize::from(start).saturating_sub(1)),
+            None => {
+                self.text.truncate(usize::from(start).saturating_sub(1));
+                self.latest = self.text.len() as u16;
+            }
         }
     }
 
     /// Goes on to where an event of ours leads, and returns what stands behind its id. None if it has no id.
     pub(super) fn follow<'a>(&mut self, event: &'a [u8]) -> Option<&'a [u8]> {
         let (id, rest) = id_of(event)?;
+        // Mostly it is the topic that had something last.
+        let start = self.starts.last().map_or(self.latest, |start| *start);
+        let topic = &self.text[usize::from(start)..usize::from(self.latest)];
+        if let Some(position) = id.strip_prefix(topic)
+            && !position.contains(&b' ')
+        {
+            self.move_latest(position);
+            return Some(rest);
+        }
         let mut words = id.split(|byte| *byte == b' ');
         while let (Some(topic), Some(position)) = (words.next(), words.next()) {
             self.note(topic, position);
@@ -102,26 +121,6 @@ impl Places {
         let Some(rest) = self.follow(event) else { return out.extend_from_slice(event) };
         write_id(&self.text, out);
         out.extend_from_slice(rest);
-    }
-}
-
-impl Places {
-    /// Puts the ids of a stream of several topics into these events.
-    pub(in crate::transport) fn readdress_all<'a>(
-        &mut self,
-        events: impl Iterator<Item = &'a [u8]>,
-        own: &mut Joined,
-    ) {
-        let mut event = Vec::new();
-        for common in events {
-            event.clear();
-            self.readdress(common, &mut event);
-            own.push(&event);
-        }
-    }
-
-    pub(in crate::transport) fn go_on(&mut self, event: &[u8]) {
-        self.follow(event);
     }
 }
 
