@@ -5,6 +5,8 @@ mod answer;
 pub(crate) mod event;
 mod places;
 pub(super) mod readdressed;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashSet;
 use std::task::{Context, Poll, Waker};
