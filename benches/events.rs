@@ -1,6 +1,7 @@
 //! What one delivery costs to a subscriber over an event stream, beside one over a WebSocket: one topic, 1,000
 //! subscribers, payloads of 128 bytes, published one by one and in bursts of 16. The same server and client for all, in
-//! turns; and event streams of two topics, of which one has the messages: there each gets an id of its own. It prints
+//! turns; and event streams of two topics, of which one has the messages: there an id names both. The other is the same
+//! for all, or another one for each. It prints
 //! processor time (user and system) per delivery, and the memory of the server for each idle subscriber; the client
 //! compares every byte that it gets with what it must get.
 //!
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 use support::peer::Peer;
 use support::process::{self, Server};
 use support::stats::Samples;
-use support::subscribers::{Expected, Subscribers};
+use support::subscribers::{Expected, NUMBER, OWN, Subscribers};
 use topichub::protocol::Codec;
 
 const SUBSCRIBERS: usize = 1_000;
@@ -30,26 +31,31 @@ const WARM_UP: usize = 20;
 enum Way {
     WebSocket,
     Events,
-    EventsOfMany,
+    EventsOfTwo,
+    EventsWithOwn,
 }
 
-const WAYS: [(Way, &str); 3] =
-    [(Way::WebSocket, "websocket"), (Way::Events, "events"), (Way::EventsOfMany, "events of two topics")];
+const WAYS: [(Way, &str); 4] = [
+    (Way::WebSocket, "websocket"),
+    (Way::Events, "events"),
+    (Way::EventsOfTwo, "events of two topics"),
+    (Way::EventsWithOwn, "one for each alone"),
+];
 
 fn main() -> io::Result<()> {
     let (rounds, single, bursts, idle) =
         if support::is_quick() { (5, 50_000, 800_000, 2_000) } else { (9, 100_000, 1_600_000, 8_000) };
     process::leave_the_first_core()?;
     let mut hub = Hub::start()?;
-    let mut costs: [[Samples; 2]; 3] = Default::default();
-    let mut ratios: [[Samples; 2]; 3] = Default::default();
+    let mut costs: [[Samples; 2]; WAYS.len()] = Default::default();
+    let mut ratios: [[Samples; 2]; WAYS.len()] = Default::default();
     for round in 0..rounds {
-        let mut cost = [[0.0; 2]; 3];
-        // Each in turn is the first, the second, the third.
-        for way in (0..3).map(|place| (place + round) % 3) {
+        let mut cost = [[0.0; 2]; WAYS.len()];
+        // Each in turn is the first.
+        for way in (0..WAYS.len()).map(|place| (place + round) % WAYS.len()) {
             cost[way] = hub.round(WAYS[way].0, single, bursts)?;
         }
-        for way in 0..3 {
+        for way in 0..WAYS.len() {
             for form in 0..2 {
                 costs[way][form].push(cost[way][form]);
                 ratios[way][form].push(cost[way][form] / cost[0][form]);
@@ -84,12 +90,18 @@ fn subscribers(server: &Server, way: Way, count: usize) -> io::Result<(Subscribe
             (Subscribers::of_hub(server, count, &[Codec::Json], Some(&filter))?, String::new())
         }
         Way::Events => Subscribers::of_events(server, count, topic)?,
-        Way::EventsOfMany => Subscribers::of_events(server, count, &format!("{topic}&topic=bench.other"))?,
+        Way::EventsOfTwo => Subscribers::of_events(server, count, &format!("{topic}&topic=bench.other"))?,
+        Way::EventsWithOwn => {
+            Subscribers::of_events(server, count, &format!("{topic}&topic=bench.{NUMBER}"))?
+        }
     };
     let words: Vec<_> = id.split(' ').collect();
     let epoch = |position: &str| position.split(':').next().unwrap_or_default().to_owned();
     let place = match words.as_slice() {
         // The topic that has messages comes last.
+        [_, position, other, place] if way == Way::EventsWithOwn => {
+            format!("{} {topic} {}", OWN.repeat(other.len() + 1 + place.len()), epoch(position))
+        }
         [_, position, other, place] => format!("{other} {place} {topic} {}", epoch(position)),
         [position, ..] => epoch(position),
         [] => String::new(),

@@ -16,7 +16,8 @@ use topichub_protocol::{
 };
 
 /// Who reads which file; `tests/websocket/` reads those of the WebSocket framing.
-const FILES: [&str; 5] = ["codes.json", "commands.json", "conversion.json", "replies.json", "topics.json"];
+const FILES: [&str; 6] =
+    ["codes.json", "commands.json", "conversion.json", "events.json", "replies.json", "topics.json"];
 
 fn folder() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/vectors"))
@@ -454,6 +455,71 @@ mod replies {
                 let bytes = encoded(|out| codec.encode_batch(&entries, out));
                 assert_eq!(text_of(codec, &bytes), expected.whole(), "{}", case.name);
             }
+        }
+    }
+}
+
+mod events {
+    use topichub_protocol::event_id::EventId;
+
+    use super::*;
+
+    /// The events themselves are read by the server's unit tests and by the clients that have a reader.
+    #[derive(Deserialize)]
+    struct File {
+        ids: Vec<Id>,
+        errors: Vec<Bad>,
+    }
+
+    #[derive(Deserialize)]
+    struct Id {
+        name: String,
+        text: Text,
+        position: Option<Position>,
+        positions: Option<Vec<At>>,
+        written: Option<Text>,
+    }
+
+    #[derive(Deserialize)]
+    struct At {
+        topic: Text,
+        #[serde(flatten)]
+        position: Position,
+    }
+
+    #[derive(Deserialize)]
+    struct Bad {
+        name: String,
+        text: Text,
+        message_contains: String,
+    }
+
+    #[test]
+    fn an_id_says_where_a_reader_stands() {
+        let file: File = read("events.json");
+        for case in file.ids {
+            let each = |positions: Vec<At>| {
+                let pair = |at: At| (Topic::parse(&at.topic.whole()).unwrap(), at.position);
+                EventId::Each(positions.into_iter().map(pair).collect())
+            };
+            let expected = case.position.map(EventId::One).or(case.positions.map(each)).expect(&case.name);
+            let text = case.text.whole();
+            assert_eq!(text.parse().as_ref(), Ok(&expected), "{}", case.name);
+            assert_eq!(
+                expected.to_string(),
+                case.written.as_ref().unwrap_or(&case.text).whole(),
+                "{}",
+                case.name
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        let file: File = read("events.json");
+        for case in file.errors {
+            let message = case.text.whole().parse::<EventId>().expect_err(&case.name).to_string();
+            assert!(message.contains(&case.message_contains), "{}: {message}", case.name);
         }
     }
 }

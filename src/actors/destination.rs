@@ -12,7 +12,7 @@ use crate::hub::outbox::Part;
 use crate::hub::published::{Class, Published};
 use crate::subscription::Sender;
 use crate::transport::encoder::{Encoder, encode};
-use crate::transport::event_stream;
+use crate::transport::event_stream::event;
 use crate::transport::link::Link;
 
 /// One subscriber's way out.
@@ -27,7 +27,7 @@ impl Outlet for Destination {
 
     fn encode(class: Class, message: &Message) -> Box<[u8]> {
         match class {
-            Class::Events | Class::EventsOfMany | Class::Poll => event_stream::encode(class, message),
+            Class::Events | Class::EventsOfMany | Class::Poll => event::encode(class, message),
             class => encode(class.codec(), message),
         }
     }

@@ -1,29 +1,34 @@
 //! Whole frames joined in one turn, and the copy of them that outlives it. Who gets which part is the turn's business;
 //! how long a copy is kept is the outboxes'.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::ops::Range;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use bytes::Bytes;
 
 use super::outbox::Outboxes;
 
 /// Frames joined for one turn. Whoever takes them at once takes them from here. For the first peer who does not they
-/// are copied, once for all: so the buffer stays with the turn, and what waits is as long as it must be.
+/// are copied, once for all who wait together: so the buffer stays with the turn, and what waits is as long as it must be.
 #[derive(Debug, Default)]
 pub(crate) struct Joined {
     bytes: Vec<u8>,
     /// The positions behind each message.
     ends: Vec<u32>,
-    kept: OnceCell<Rc<Chunk>>,
+    kept: RefCell<Weak<Chunk>>,
 }
 
 impl Joined {
     /// Appends one whole message.
     pub(crate) fn push(&mut self, frame: &[u8]) {
-        debug_assert!(self.kept.get().is_none(), "a turn is over once somebody has a copy");
-        self.bytes.extend_from_slice(frame);
+        self.push_with(|bytes| bytes.extend_from_slice(frame));
+    }
+
+    /// Appends one whole message, which is written behind what is there.
+    pub(crate) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.kept.get_mut().strong_count() == 0, "a turn is over once somebody has a copy");
+        write(&mut self.bytes);
         self.ends.push(self.bytes.len() as u32);
     }
 
@@ -53,18 +58,21 @@ impl Joined {
     }
 
     /// The same bytes, to be kept.
-    pub(super) fn chunk(&self, outboxes: &Rc<Outboxes>) -> &Rc<Chunk> {
-        self.kept.get_or_init(|| {
+    pub(super) fn chunk(&self, outboxes: &Rc<Outboxes>) -> Rc<Chunk> {
+        let mut kept = self.kept.borrow_mut();
+        kept.upgrade().unwrap_or_else(|| {
             let (bytes, ends) = (Bytes::copy_from_slice(&self.bytes), self.ends.as_slice().into());
-            Rc::new(Chunk::new(bytes, ends, outboxes))
+            let chunk = Rc::new(Chunk::new(bytes, ends, outboxes));
+            *kept = Rc::downgrade(&chunk);
+            chunk
         })
     }
 
     /// Begins anew, as the `place`th of its turn: only few keep a buffer that has become large.
-    pub(super) fn renew(&mut self, place: usize) {
+    pub(crate) fn renew(&mut self, place: usize) {
         const LARGE_BYTES: usize = 4096;
         const LARGE_MAX: usize = 16;
-        self.kept.take();
+        self.kept = RefCell::default();
         self.bytes.clear();
         self.ends.clear();
         if place >= LARGE_MAX {

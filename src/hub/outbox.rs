@@ -144,7 +144,7 @@ impl Outbox {
 
     /// Keeps `part`, or says which limit it would pass.
     pub(crate) fn hold(&mut self, part: Part<'_>, outboxes: &Rc<Outboxes>) -> Result<(), OutboxFull> {
-        self.hold_range(part.joined.chunk(outboxes), part.start..part.end)
+        self.hold_range(&part.joined.chunk(outboxes), part.start..part.end)
     }
 
     /// Keeps one message that nobody else gets, or says which limit it would pass.

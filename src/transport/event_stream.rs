@@ -1,147 +1,29 @@
-//! What is said where a session has no WebSocket: the maps of `pubsub.json` as Server-Sent Events (WHATWG HTML §9.2), or
-//! collected to one answer (SPEC.md §21). How the bytes leave is the link's business.
+//! One session where it has no WebSocket: how far its stream or answer has come (SPEC.md §21). Its events, and where its
+//! reader stands, have files of their own. How the bytes leave is the link's business.
+
+mod answer;
+pub(crate) mod event;
+mod places;
+pub(super) mod readdressed;
+#[cfg(test)]
+mod vectors;
 
 use std::collections::HashSet;
-use std::io::Write;
 use std::task::{Context, Poll, Waker};
 
 use topichub_protocol::code::{CloseCode, ErrorCode};
 use topichub_protocol::codec::Codec;
 use topichub_protocol::command::{Command, CommandError, Operation, Replay};
-use topichub_protocol::event_id::{EVENT_ID_BYTES_MAX, EVENT_ID_TOPICS_MAX, EscapedTopic};
-use topichub_protocol::message::{Message, Position};
+use topichub_protocol::event_id::EscapedTopic;
+use topichub_protocol::message::Position;
 use topichub_protocol::push::{Goodbye, Push};
 use topichub_protocol::reply::{self, Reply};
 use topichub_protocol::topic::{Filter, Topic};
 
+use self::answer::Answer;
+use self::places::Places;
 use super::admission::Ticket;
 use crate::hub::published::Class;
-
-/// How soon a browser comes back by itself.
-const RETRY: &[u8] = b"retry: 1000\n";
-
-/// What says nothing but that the server is there.
-pub(super) const COMMENT: &[u8] = b":\n\n";
-
-/// An answer is full with this much, in bytes.
-const ANSWER_BYTES_MAX: usize = 256 * 1024;
-
-/// A message as an event: all who are of this class get the same bytes. In streams of several topics its place is put
-/// together anew for each of them, from what stands here.
-pub(crate) fn encode(class: Class, message: &Message) -> Box<[u8]> {
-    let mut map = Vec::with_capacity(message.payload.as_bytes().len() + message.topic.as_str().len() + 64);
-    Codec::Json.encode_message(message, &mut map);
-    let mut out = Vec::with_capacity(map.len() + message.topic.as_str().len() + 48);
-    place(class, &[(&message.topic, message.position)], &mut out);
-    data(&map, &mut out);
-    out.into_boxed_slice()
-}
-
-fn place(class: Class, places: &[(&Topic, Position)], out: &mut Vec<u8>) {
-    if places.is_empty() {
-        return;
-    }
-    out.extend_from_slice(b"id:");
-    for (topic, position) in places {
-        // Nothing fails that is written to memory.
-        let _ = match class {
-            Class::Events => write!(out, " {position}"),
-            _ => write!(out, " {} {position}", EscapedTopic(topic)),
-        };
-    }
-    out.push(b'\n');
-}
-
-fn data(map: &[u8], out: &mut Vec<u8>) {
-    let mut rest = map;
-    loop {
-        out.extend_from_slice(b"data: ");
-        let Some(at) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else { break };
-        out.extend_from_slice(&rest[..at]);
-        out.push(b'\n');
-        rest = &rest[at + if rest[at..].starts_with(b"\r\n") { 2 } else { 1 }..];
-    }
-    out.extend_from_slice(rest);
-    out.extend_from_slice(b"\n\n");
-}
-
-/// Where the reader of several topics stands: in text, as it goes into each id.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    /// The latest last.
-    places: Vec<(Box<str>, String)>,
-}
-
-impl Places {
-    fn note(&mut self, topic: &str, position: &str) {
-        let known = self.places.iter().rposition(|(name, _)| **name == *topic);
-        match known {
-            Some(at) if at + 1 == self.places.len() => {}
-            Some(at) => self.places[at..].rotate_left(1),
-            None => {
-                if self.places.len() >= EVENT_ID_TOPICS_MAX {
-                    self.places.remove(0);
-                }
-                self.places.push((topic.into(), String::new()));
-            }
-        }
-        if let Some((_, latest)) = self.places.last_mut() {
-            latest.clear();
-            latest.push_str(position);
-        }
-    }
-
-    /// As many as an id holds, the latest.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        let mut left = EVENT_ID_BYTES_MAX;
-        let fits = self.places.iter().rev().take_while(|(topic, position)| {
-            let len = topic.len() + position.len() + 2;
-            let fits = len <= left;
-            left = left.saturating_sub(len);
-            fits
-        });
-        let start = self.places.len() - fits.count();
-        for (number, (topic, position)) in self.places[start..].iter().enumerate() {
-            let blank: &[&str] = if number == 0 { &[] } else { &[" "] };
-            let words = blank.iter().copied().chain([&**topic, " ", position.as_str()]);
-            words.for_each(|word| out.extend_from_slice(word.as_bytes()));
-        }
-    }
-
-    /// Puts the ids of a stream of several topics into these events.
-    pub(super) fn readdress_all<'a>(
-        &mut self,
-        events: impl Iterator<Item = &'a [u8]>,
-        mut out: impl FnMut(&[u8]),
-    ) {
-        let mut event = Vec::new();
-        for own in events {
-            event.clear();
-            self.readdress(own, &mut event);
-            out(&event);
-        }
-    }
-
-    /// The same event, its id that of the stream so far.
-    fn readdress(&mut self, event: &[u8], out: &mut Vec<u8>) {
-        let Some((line, rest)) = id_of(event) else { return out.extend_from_slice(event) };
-        let mut words = line.split(' ');
-        while let (Some(topic), Some(position)) = (words.next(), words.next()) {
-            self.note(topic, position);
-        }
-        out.extend_from_slice(b"id: ");
-        self.write(out);
-        out.push(b'\n');
-        out.extend_from_slice(rest);
-    }
-}
-
-/// The id of an event of ours, and what stands behind it.
-fn id_of(event: &[u8]) -> Option<(&str, &[u8])> {
-    let rest = event.strip_prefix(b"id: ")?;
-    let end = rest.iter().position(|byte| *byte == b'\n')?;
-    Some((std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..]))
-}
 
 /// How far a stream has come that was asked for.
 #[derive(Debug)]
@@ -151,19 +33,6 @@ enum Stage {
     /// Nothing comes of it.
     Refused(CommandError),
     Begun,
-}
-
-/// What a long poll has so far.
-#[derive(Debug)]
-struct Answer {
-    limit: u64,
-    /// Maps, but for those that come in any case.
-    messages: u64,
-    bytes: usize,
-    is_full: bool,
-    /// It has waited for as long as it may.
-    is_due: bool,
-    is_complete: bool,
 }
 
 /// One session's stream or answer.
@@ -217,13 +86,12 @@ impl EventStream {
 
     /// Of one that waits for an answer of so many messages at most.
     pub(super) fn answer(commands: &[Command], limit: u64) -> Self {
-        let (is_full, is_due, is_complete) = (false, false, false);
-        let answer = Answer { limit, messages: 0, bytes: 0, is_full, is_due, is_complete };
-        Self { class: Class::Poll, answer: Some(answer), ..Self::new(commands) }
+        Self { class: Class::Poll, answer: Some(Answer::new(limit)), ..Self::new(commands) }
     }
 
     fn resume(&mut self, topic: &Topic, position: Position) {
-        self.places.note(&EscapedTopic(topic).to_string(), &position.to_string());
+        let (name, position) = (EscapedTopic(topic).to_string(), position.to_string());
+        self.places.note(name.as_bytes(), position.as_bytes());
         self.resumed.insert(topic.clone());
     }
 
@@ -276,22 +144,14 @@ impl EventStream {
     }
 
     fn event(&self, op: &str, places: &[(&Topic, Position)], encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-        let (mut map, mut out) = (Vec::with_capacity(128), Vec::with_capacity(192));
+        let mut map = Vec::with_capacity(128);
         encode(&mut map);
-        if op == "welcome" {
-            out.extend_from_slice(RETRY);
-        }
-        place(self.class, places, &mut out);
-        let _ = writeln!(out, "event: {op}");
-        data(&map, &mut out);
-        out
+        event::named(self.class, op, places, &map)
     }
 
     /// What `subscribe` would be answered if the server closed a connection with this instead of answering.
     pub(super) fn close(&mut self, goodbye: &Goodbye) {
-        if let Some(answer) = &mut self.answer {
-            answer.is_complete = true;
-        }
+        self.answer.iter_mut().for_each(Answer::complete);
         if let Stage::Asked(_) = self.stage {
             let code = match goodbye.code {
                 CloseCode::Unauthorized | CloseCode::TokenExpired => ErrorCode::Unauthorized,
@@ -309,9 +169,7 @@ impl EventStream {
     /// The session is over.
     pub(super) fn end(&mut self) {
         self.ticket = None;
-        if let Some(answer) = &mut self.answer {
-            answer.is_complete = true;
-        }
+        self.answer.iter_mut().for_each(Answer::complete);
         if let Stage::Asked(_) = self.stage {
             self.refuse(CommandError::new(ErrorCode::Unavailable, "the session has ended"));
         }
@@ -344,117 +202,43 @@ impl EventStream {
         self.answer.is_none() && matches!(self.stage, Stage::Begun)
     }
 
-    /// Where the reader stands, to be [kept](Self::keep) again as it is by then.
-    pub(super) fn take_places(&mut self) -> Places {
-        std::mem::take(&mut self.places)
-    }
-
-    pub(super) fn keep(&mut self, places: Places) {
-        self.places = places;
+    /// Where the reader stands.
+    pub(super) fn places(&mut self) -> &mut Places {
+        &mut self.places
     }
 
     /// The map in one of our events, with what stands before it in an answer; none of what an answer does not hold
     /// (any more).
     pub(super) fn collect(&mut self, event: &[u8]) -> Option<Vec<u8>> {
-        let answer = self.answer.as_mut()?;
-        if answer.is_full || answer.is_complete {
-            return None;
-        }
-        if let Some((line, _)) = id_of(event) {
-            let mut words = line.split(' ');
-            while let (Some(topic), Some(position)) = (words.next(), words.next()) {
-                self.places.note(topic, position);
-            }
-        }
-        let mut map = vec![if answer.bytes == 0 { b'[' } else { b',' }];
-        let mut comes_anyway = false;
-        for line in event.split(|byte| *byte == b'\n') {
-            comes_anyway |= matches!(line, b"event: welcome" | b"event: subscribed");
-            if let Some(data) = line.strip_prefix(b"data: ") {
-                if map.len() > 1 {
-                    map.push(b'\n');
-                }
-                map.extend_from_slice(data);
-            }
-        }
-        answer.bytes += map.len();
-        answer.messages += u64::from(!comes_anyway);
-        answer.is_full = answer.messages >= answer.limit || answer.bytes >= ANSWER_BYTES_MAX;
-        Some(map)
+        let answer = self.answer.as_mut().filter(|answer| answer.is_open())?;
+        self.places.follow(event);
+        Some(answer.add(event))
     }
 
     /// Whether an answer could end if nothing of the past is still to come, or in any case.
     pub(super) fn has_answer(&self) -> bool {
-        let has = |answer: &Answer| !answer.is_complete && (answer.messages > 0 || answer.is_due);
-        matches!(self.stage, Stage::Begun) && self.answer.as_ref().is_some_and(has)
+        matches!(self.stage, Stage::Begun) && self.answer.as_ref().is_some_and(Answer::may_end)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.answer.as_ref().is_some_and(|answer| answer.is_full)
+        self.answer.as_ref().is_some_and(Answer::is_full)
     }
 
     /// It need not wait any longer for something to come.
     pub(super) fn hurry(&mut self) {
-        self.answer.iter_mut().for_each(|answer| answer.is_due = true);
+        self.answer.iter_mut().for_each(Answer::hurry);
     }
 
     pub(super) fn complete(&mut self) {
-        self.answer.iter_mut().for_each(|answer| answer.is_complete = true);
+        self.answer.iter_mut().for_each(Answer::complete);
         self.wake();
     }
 
     pub(super) fn poll_complete(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.answer.as_ref().is_none_or(|answer| answer.is_complete) {
+        if self.answer.as_ref().is_none_or(Answer::is_complete) {
             return Poll::Ready(());
         }
         self.waiter = Some(cx.waker().clone());
         Poll::Pending
-    }
-
-    pub(super) fn places(&self) -> &Places {
-        &self.places
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(places: &Places) -> String {
-        let mut out = Vec::new();
-        places.write(&mut out);
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn every_line_break_of_a_map_begins_another_line_of_data() {
-        let mut out = Vec::new();
-        data(b"[1,\r\n2,\r3,\n4]", &mut out);
-        assert_eq!(String::from_utf8(out).unwrap(), "data: [1,\ndata: 2,\ndata: 3,\ndata: 4]\n\n");
-    }
-
-    #[test]
-    fn an_id_names_the_latest_topics_last() {
-        let mut places = Places::default();
-        for (topic, position) in [("a", "7:1"), ("b", "7:1"), ("a", "7:2"), ("a", "7:3")] {
-            places.note(topic, position);
-        }
-        assert_eq!(told(&places), "b 7:1 a 7:3");
-        let mut out = Vec::new();
-        places.readdress(b"id: b 7:2 c 7:9\nevent: gap\ndata: {}\n\n", &mut out);
-        let event = "id: a 7:3 b 7:2 c 7:9\nevent: gap\ndata: {}\n\n";
-        assert_eq!(String::from_utf8(out).unwrap(), event);
-    }
-
-    #[test]
-    fn of_too_many_topics_the_latest_stay_in_an_id() {
-        let mut places = Places::default();
-        (0..150).for_each(|number| places.note(&format!("t{number}"), "7:1"));
-        let text = told(&places);
-        assert!(text.starts_with("t50 7:1 t51 ") && text.ends_with(" t149 7:1"), "{text}");
-        (0..100).for_each(|number| places.note(&format!("{}{number}", "long".repeat(50)), "7:1"));
-        let text = told(&places);
-        assert!(text.len() <= EVENT_ID_BYTES_MAX && text.len() > 3800, "{}", text.len());
-        assert!(text.parse::<topichub_protocol::event_id::EventId>().is_ok(), "{text}");
     }
 }

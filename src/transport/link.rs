@@ -17,7 +17,8 @@ use topichub_protocol::reply::Reply;
 use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
 use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
 
-use super::event_stream::{COMMENT, EventStream};
+use super::event_stream::EventStream;
+use super::event_stream::event::COMMENT;
 use super::exit::{Exit, Refused};
 use super::socket::Socket;
 use crate::hub::joined::Joined;

@@ -3,6 +3,7 @@ bytes of replies nobody can provoke, and the WebSocket cases from a client's sid
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import msgpack
 import pytest
@@ -12,7 +13,7 @@ import vectors
 from conftest import StartServer
 from peer import JSON, MSGPACK, Map, Peer
 from raw import BINARY, CLOSE, TEXT, RawPeer, frame
-from server import Server
+from server import Answer, Server
 from vectors import Vector
 
 CODES = vectors.load("codes")
@@ -55,7 +56,7 @@ def test_a_file_of_vectors_obeys_its_schema(path: Any) -> None:
 
 
 def test_every_file_of_vectors_is_known_here() -> None:
-    known = {"codes", "commands", "conversion", "replies", "sessions", "topics", "websocket"}
+    known = {"codes", "commands", "conversion", "events", "replies", "sessions", "topics", "websocket"}
     # No compression is negotiated over the wire: its cases are for the Rust tests alone.
     assert {path.stem for path in vectors.files()} - {"websocket-deflate"} == known
 
@@ -258,6 +259,32 @@ def test_messagepack_becomes_json(roomy: Server, vector: Vector, topic: str) -> 
 )
 def test_bad_data_is_refused(roomy: Server, vector: Vector, subprotocol: str, encoded: bytes, topic: str) -> None:
     answer = roomy.request("POST", f"/topics/{topic}", encoded, {"content-type": CONTENT_TYPE[subprotocol]})
+    problem = answer.problem()
+    assert (answer.status, problem["code"]) == (400, "bad_request")
+    assert vector["message_contains"] in problem["detail"]
+
+
+EVENTS = vectors.load("events")
+
+
+def poll_behind(server: Server, event_id: str) -> Answer:
+    """What a long poll behind this id is answered."""
+    query = f"topic=events.vectors&wait=0&after={quote(event_id, safe='')}"
+    return server.request("GET", f"/events?{query}", headers={"accept": "application/json"})
+
+
+@pytest.mark.parametrize("vector", named(EVENTS["ids"]))
+def test_an_event_id_is_understood(roomy: Server, vector: Vector) -> None:
+    answer = poll_behind(roomy, vectors.text(vector["text"]))
+    assert answer.status == 200
+    # The epoch is the vector's, and so is the topic where one is named.
+    subscribed = next(said for said in answer.json if said["op"] == "subscribed")
+    assert "position" not in vector or subscribed["recovered"] is False
+
+
+@pytest.mark.parametrize("vector", named(EVENTS["errors"]))
+def test_what_is_no_event_id_is_refused(roomy: Server, vector: Vector) -> None:
+    answer = poll_behind(roomy, vectors.text(vector["text"]))
     problem = answer.problem()
     assert (answer.status, problem["code"]) == (400, "bad_request")
     assert vector["message_contains"] in problem["detail"]

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { build } from "esbuild";
 import { matches } from "../dist/index.js";
 import { msgpack } from "../dist/msgpack.js";
-import { playedHub, settle } from "./played.mjs";
+import { PlayedClock, playedHub, settle } from "./played.mjs";
 
 const read = (name) => JSON.parse(readFileSync(new URL(`../../../protocol/vectors/${name}.json`, import.meta.url), "utf8"));
 const textOf = (parts) => [parts].flat().map((part) => (typeof part === "string" ? part : part.repeat.repeat(part.times))).join("");
@@ -67,5 +68,42 @@ test("close codes say whether to come back", async () => {
     const retry = { 150: "now", 250: "later" }[states.at(-1).retry_ms];
     assert.equal(hub.state === "closed" ? "never" : retry, reconnect, `${code}`);
     hub.close();
+  }
+});
+
+/** The transport alone: what is built has it within. */
+async function eventsTransport() {
+  const { outputFiles } = await build({ entryPoints: [`${import.meta.dirname}/../src/transport/events.ts`], bundle: true, format: "esm", write: false });
+  return (await import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`)).events;
+}
+
+/** What it finds in a stream that comes in pieces of so many bytes. */
+async function mapsIn(events, text, size) {
+  const bytes = new TextEncoder().encode(text);
+  const pieces = new ReadableStream({
+    start(stream) {
+      for (let at = 0; at < bytes.length; at += size) stream.enqueue(bytes.subarray(at, at + size));
+      stream.close();
+    },
+  });
+  const fetch = async (url) => (new URL(url).pathname === "/events" ? new Response(pieces, { headers: { "content-type": "text/event-stream" } }) : new Response("ok"));
+  const [maps, ids] = [[], { "ticker.AAPL": 1 }];
+  const ended = new Promise((resolve) => {
+    const resume = () => Object.keys(ids).map((topic) => ({ op: "subscribe", topic }));
+    const listener = { map: (map) => maps.push(map), heard: () => {}, ended: resolve, resume };
+    const link = events.dial({ ws: "ws://hub.test/ws", clock: new PlayedClock(), fetch }, listener);
+    for (const [topic, id] of Object.entries(ids)) link.send({ op: "subscribe", id, topic });
+  });
+  assert.equal((await ended).reason, "the stream has ended");
+  return maps.filter(({ op, session }) => op !== "welcome" || session); // the first is the client's own
+}
+
+test("events are read as what they say, wherever they are cut", async () => {
+  const [transport, { events, readings }] = [await eventsTransport(), read("events")];
+  const cases = [...events.map(({ name, map, event }) => ({ name, text: event, maps: [JSON.parse(textOf(map))] })), ...readings];
+  assert.ok(cases.length >= 28, `${cases.length}`);
+  for (const { name, text, maps } of cases) {
+    const wanted = maps.filter(({ topics }) => !topics); // the client asks for each by itself
+    for (const size of [1, 2, 3, 7, 100_000]) assert.deepEqual(await mapsIn(transport, textOf(text), size), wanted, `${name}, in pieces of ${size}`);
   }
 });

@@ -8,7 +8,7 @@ use topichub_protocol::code::CloseCode;
 use topichub_protocol::command::{Command, CommandError};
 
 use super::super::admission::Ticket;
-use super::super::event_stream::EventStream;
+use super::super::event_stream::{EventStream, readdressed};
 use super::super::exit::Exit;
 use super::super::socket::Socket;
 use super::{Ending, Link, Phase, Side, Speech, State};
@@ -63,11 +63,10 @@ impl Link {
     pub(super) fn write_events(&self, parts: &[Part<'_>]) {
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
-            let mut own = Joined::default();
-            let mut places = stream.take_places();
-            places.readdress_all(parts.iter().flat_map(Part::each), |event| own.push(event));
-            stream.keep(places);
-            exit.send_parts(&[Part::whole(&own)], &self.outboxes)
+            readdressed::send(stream.places(), parts, |own| {
+                exit.send_parts(&[Part::whole(own)], &self.outboxes).map(|()| own.messages())
+            })
+            .map(drop)
         });
     }
 
@@ -76,15 +75,8 @@ impl Link {
         let mut taken = messages.messages();
         self.while_open(|state| {
             let State { exit, speech: Speech::Events(stream), .. } = state else { return Ok(()) };
-            let mut own = Joined::default();
-            let mut places = stream.places().clone();
-            places.readdress_all(Part::whole(messages).each(), |event| own.push(event));
-            taken = exit.offer(&own, &self.outboxes)?;
-            if taken < messages.messages() {
-                places = stream.take_places();
-                places.readdress_all(Part::whole(messages).each().take(taken), |_| {});
-            }
-            stream.keep(places);
+            let offer = |own: &Joined| exit.offer(own, &self.outboxes);
+            taken = readdressed::send(stream.places(), &[Part::whole(messages)], offer)?;
             Ok(())
         });
         taken
@@ -156,8 +148,8 @@ impl Link {
         }
         answer.push(b']');
         self.outboxes.tally.add(Figure::BYTES_OUT, answer.len() as u64);
-        if let Speech::Events(stream) = &state.speech {
-            stream.places().write(&mut place);
+        if let Speech::Events(stream) = &mut state.speech {
+            place.extend_from_slice(stream.places().text());
         }
         state.ending.get_or_insert(Ending { code: CloseCode::Normal.as_u16(), by: Side::Server });
         state.end();
@@ -167,12 +159,81 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+    use std::future::poll_fn;
+    use std::io::Read;
+
+    use socket2::SockRef;
+    use topichub_protocol::codec::Codec;
     use topichub_protocol::websocket::Connection;
 
-    use super::Speech;
+    use super::*;
+    use crate::hub::outbox::OutboxLimits;
 
     #[test]
     fn that_there_are_event_streams_costs_a_websocket_no_memory() {
         assert_eq!(size_of::<Speech>(), size_of::<Connection>());
+    }
+
+    /// A link of a stream of two topics whose kernel takes little, and its peer.
+    async fn narrow() -> (Rc<Link>, std::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        SockRef::from(&peer).set_recv_buffer_size(4096).unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        SockRef::from(&stream).set_send_buffer_size(4096).unwrap();
+        let commands = Codec::Json.decode_subscribes(br#"[{"topics": ["a", "b"]}]"#).unwrap();
+        let link = Link::events(&commands, Outboxes::new(OutboxLimits { bytes: 1 << 20, messages: 1 << 10 }));
+        link.inherit(Socket::Tcp(stream), None);
+        (link, peer)
+    }
+
+    #[actix_rt::test]
+    async fn an_id_names_nothing_that_was_offered_and_not_taken() {
+        const MESSAGES: usize = 200;
+        let (link, mut peer) = narrow().await;
+        // Of each topic the place that stands in an id is that of the message before.
+        let topics = ["a", "b"];
+        let data = "x".repeat(500);
+        let event = |number: usize| format!("id: {} 7:{number}\ndata: {data}\n\n", topics[number % 2]);
+        let mut expected = format!("id: b 7:1\ndata: {data}\n\n");
+        for number in 2..=MESSAGES {
+            let (before, now) = (topics[(number - 1) % 2], topics[number % 2]);
+            let _ = write!(expected, "id: {before} 7:{} {now} 7:{number}\ndata: {data}\n\n", number - 1);
+        }
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).unwrap();
+            String::from_utf8(got).unwrap()
+        });
+        let (mut next, mut offers) = (1, 0);
+        while next <= MESSAGES {
+            let mut messages = Joined::default();
+            (next..=MESSAGES).for_each(|number| messages.push(event(number).as_bytes()));
+            next += link.offer(&messages);
+            offers += 1;
+            poll_fn(|cx| {
+                link.poll_flush(cx);
+                if next > MESSAGES || link.takes_more(cx) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        assert!(offers > 1, "the kernel has taken all at once");
+        poll_fn(|cx| {
+            link.poll_flush(cx);
+            if link.waiting_bytes() == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        link.peer_has_gone();
+        let got = reader.join().unwrap();
+        assert!(got == expected, "{}", different(&got, &expected));
+    }
+
+    /// Where two texts begin to differ.
+    fn different(got: &str, expected: &str) -> String {
+        let at = got.bytes().zip(expected.bytes()).take_while(|(one, other)| one == other).count();
+        let from = |text: &str| text[at.saturating_sub(30)..].chars().take(60).collect::<String>();
+        format!("at {at}: {:?} instead of {:?}", from(got), from(expected))
     }
 }
