@@ -172,7 +172,7 @@ class Tab {
     } else if (op === "unsubscribe") {
       this.#room.feeds.get(topic)?.leave(this);
       this.say({ op: "unsubscribed", id, topic });
-    } else if (op === "publish") this.say({ ...(await hub.publish(topic, data, options)), op: "published", id });
+    } else if (op === "publish") this.say({ ...(await hub.publish(topic, data, { offline: "queue", ...options })), op: "published", id });
     else if (op === "history") this.say({ ...(await hub.history(topic, options)), op, id });
     else if (op === "presence") this.say({ ...(await hub.presence(topic)), op, id });
     else if (op === "request") this.say({ op: "reply", id, data: await hub.request(topic, data, options) });
