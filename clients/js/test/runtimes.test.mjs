@@ -38,10 +38,11 @@ for (const [name, [command, ...words]] of Object.entries(RUNTIMES)) {
     const cut = await Cut.before(host);
     const directory = mkdtempSync(join(tmpdir(), "topichub-js-"));
     endLater(() => (cut.stop(), rmSync(directory, { recursive: true })));
-    for (const source of ["../dist/", "runtime.mjs"]) cpSync(new URL(source, import.meta.url), source.endsWith("/") ? directory : join(directory, source), { recursive: true });
+    cpSync(new URL("../dist/", import.meta.url), directory, { recursive: true });
+    cpSync(new URL("../../../tests/runtimes/program.mjs", import.meta.url), join(directory, "program.mjs"));
     writeFileSync(join(directory, "package.json"), '{"type":"module"}');
     if (name === "node") cpSync(new URL("../node_modules/ws/", import.meta.url), join(directory, "node_modules/ws"), { recursive: true });
-    const child = spawn(command, [...words, join(directory, "runtime.mjs"), cut.host, host, name], { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, [...words, join(directory, "program.mjs"), cut.host, host, name], { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
     endLater(() => child.kill("SIGKILL"));
     let complaints = "";
     child.stderr.on("data", (chunk) => (complaints += chunk));

@@ -1,4 +1,4 @@
-/** A program for any JavaScript there is, beside the client as it was built: `runtimes.test.mjs` runs it, cuts its network when it asks for it, and reads what it says at its end. */
+/** A program for any JavaScript there is, beside the client as it was built: `clients/js/test/runtimes.test.mjs` runs it, cuts its network when it asks for it, and reads what it says at its end. */
 
 import { connect } from "./index.js";
 import { msgpack } from "./msgpack.js";
