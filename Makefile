@@ -14,6 +14,7 @@ PYTHON_CLIENT := clients/python/tests/.venv/.installed
 CONFORMANCE := tests/conformance/.venv/.installed
 NODE := tests/node/node_modules/.installed
 BROWSER := tests/browser/node_modules/.installed
+RUNTIMES := tests/runtimes/node_modules/.installed
 JS := clients/js/node_modules/.installed
 CARGO_DEB := $(TARGET)/tools/bin/cargo-deb
 ESLINT := tests/node/node_modules/.bin/eslint
@@ -55,7 +56,7 @@ test-node: $(NODE) binary ## the binary against the npm packages ws and @msgpack
 	cd tests/node && TOPICHUB_BIN='$(BIN)' npm test --silent
 
 .PHONY: test-js
-test-js: $(JS) binary ## the JavaScript client: vectors, stories, networks that lie, a thousand cuts
+test-js: $(JS) $(RUNTIMES) binary ## the JavaScript client: vectors, stories, networks that lie, a thousand cuts; also in Deno and Bun
 	cargo build --package faults
 	cd clients/js && TOPICHUB_BIN='$(BIN)' FAULTS_BIN='$(TARGET)/debug/faults' npm test --silent
 
@@ -167,7 +168,7 @@ bench-peers: ## the same work on other servers, into benches/RESULTS.md; PEERS='
 .PHONY: clean
 clean: ## remove what was built and installed
 	cargo clean
-	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv clients/python/tests/.venv tests/node/node_modules tests/browser/node_modules clients/js/node_modules clients/js/dist tests/python/.ruff_cache tests/python/.hypothesis
+	rm -rf benches/peers/.installed benches/peers/node/node_modules $(VENV) tests/conformance/.venv clients/python/tests/.venv tests/node/node_modules tests/browser/node_modules tests/runtimes/node_modules clients/js/node_modules clients/js/dist tests/python/.ruff_cache tests/python/.hypothesis
 	find tests clients/python -name __pycache__ -prune -exec rm -rf {} +
 
 # --- what the tests need ---

@@ -16,17 +16,47 @@ const LATER = ["fallback", "node"];
 /** For browsers only, where there is no CommonJS. */
 const BROWSER = ["shared-worker", "worker"];
 /** Properties of our own objects that nobody outside sees, beside those that begin with `_`. None of them is on the wire. */
-const INTERNALS = ["takers", "wanted", "asked", "room", "policy", "enter", "leave", "receive", "live", "known", "ends", "bare", "feeds", "forget", "opened", "lost", "ask", "commandOf", "messageBytesMax", "busy", "again", "welcomed", "command", "seen", "tick", "said", "refused", "pending", "link", "goodbye", "settle", "fail", "say", "left", "top", "worked", "way"];
+const INTERNALS = ["takers", "wanted", "asked", "room", "policy", "enter", "leave", "receive", "live", "known", "ends", "bare", "feeds", "forget", "opened", "lost", "ask", "messageBytesMax", "welcomed", "command", "seen", "tick", "said", "refused", "link", "goodbye", "settle", "fail", "say", "left", "top", "worked", "way", "waiting", "own", "mouth", "waitingBytes", "shut", "owner"];
 
 /** Private names as properties that are mangled, which compress better: a tenth of a kilobyte in `index.js`. */
+const withoutPrivate = (path) => readFileSync(path, "utf8").replace(/(?<![\w"'`/])#(?=[a-z]\w*)/g, "_");
 const privates = {
   name: "privates",
-  setup: ({ onLoad }) => onLoad({ filter: /clients\/js\/src\/.*\.ts$/ }, ({ path }) => ({ loader: "ts", contents: readFileSync(path, "utf8").replace(/(?<![\w"'`/])#(?=[a-z]\w*)/g, "_") })),
+  setup: ({ onLoad }) => onLoad({ filter: /clients\/js\/src\/.*\.ts$/ }, ({ path }) => ({ loader: "ts", contents: withoutPrivate(path) })),
 };
+
+/**
+ * A letter for each of them; names that no file has both of can have the same, as an object's are all in the file of its class. That is another
+ * tenth. Those that are inherited are different from all in the files of the classes that have them.
+ */
+function letters() {
+  const family = (file) => (file.startsWith("transport/") ? "transport" : file);
+  const uses = new Map();
+  for (const file of readdirSync(`${here}/src`, { recursive: true, encoding: "utf8" })) {
+    if (!file.endsWith(".ts")) continue;
+    for (const [name] of withoutPrivate(`${here}/src/${file}`).matchAll(/(?<![\w"'])_[a-z]\w*/g)) {
+      const { count, files } = uses.get(name) ?? { count: 0, files: new Set() };
+      uses.set(name, { count: count + 1, files: files.add(family(file)) });
+    }
+  }
+  const taken = new Map([..."etsihroanlcfpdubwgmyvkxqjzETSIHROANLCFPDUBWGMYVKXQJZ"].map((letter) => [letter, new Set()]));
+  const everywhere = new Set([...uses.values()].flatMap(({ files }) => [...files]));
+  const cache = {};
+  for (const [name, { files }] of [...uses].sort(([, a], [, b]) => b.count - a.count)) {
+    const own = name === "_emit" ? everywhere : files;
+    const [letter, by] = [...taken].find(([, by]) => ![...own].some((file) => by.has(file)));
+    for (const file of own) by.add(file);
+    cache[name] = letter;
+  }
+  return cache;
+}
+
+/** What is left undone is what gzip does better. */
+const COMPRESS = { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true, arrows: false, if_return: false, lhs_constants: false, reduce_funcs: false };
 
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(dist);
-const mangleCache = {};
+const mangleCache = letters();
 for (const format of ["esm", "cjs"]) {
   for (const [name, source] of Object.entries(ENTRIES)) {
     if (format === "cjs" && [...LATER, ...BROWSER].includes(name)) continue;
@@ -49,7 +79,7 @@ for (const format of ["esm", "cjs"]) {
     Object.assign(mangleCache, built.mangleCache);
     const [map, code] = built.outputFiles.map(({ text }) => text);
     const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
-    const small = await minify(code, { module: true, compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true, pure_getters: true }, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map } });
+    const small = await minify(code, { module: true, compress: COMPRESS, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map } });
     writeFileSync(`${dist}/${file}`, small.code);
     writeFileSync(`${dist}/${file}.map`, small.map);
   }

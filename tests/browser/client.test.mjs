@@ -4,10 +4,14 @@
  */
 
 import assert from "node:assert/strict";
-import { createReadStream, existsSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { createReadStream, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, request as ask } from "node:http";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 import { Server } from "../node/server.mjs";
 
@@ -15,15 +19,19 @@ const DEADLINE_MS = 20_000;
 const DIST = new URL("../../clients/js/dist/", import.meta.url);
 
 let browser;
+let directory;
+let config;
 let server;
 let site;
 let origin;
+/** The same behind a hub that asks for tokens. */
+let guarded;
 /** Whether the site lets WebSockets through. */
 let upgrades = true;
 
-/** The built client beside the hub, on one origin. */
-function serveBoth() {
-  const [host, port] = server.host.split(":");
+/** The built client beside a hub, on one origin. */
+async function serveBoth(hub) {
+  const [host, port] = hub.host.split(":");
   const both = createServer((request, response) => {
     const file = /^\/js\/([\w.-]+\.js)$/.exec(request.url)?.[1];
     if (file && existsSync(new URL(file, DIST))) {
@@ -51,14 +59,21 @@ function serveBoth() {
     far.on("error", () => socket.destroy());
     socket.on("close", () => far.destroy());
   });
+  await new Promise((resolve) => both.listen(0, "127.0.0.1", resolve));
   return both;
 }
 
+const originOf = (site) => `http://127.0.0.1:${site.address().port}`;
+
 before(async () => {
+  directory = mkdtempSync(join(tmpdir(), "topichub-browser-"));
+  config = join(directory, "hub.toml");
+  writeFileSync(config, '[[auth.keys]]\nalgorithm = "HS256"\nsecret = "a secret of the tests, which is long enough"\n\n[[topics]]\npattern = ">"\nhistory.messages = 100\n');
   server = await Server.start([]);
-  site = serveBoth().listen(0, "127.0.0.1");
-  await new Promise((resolve) => site.on("listening", resolve));
-  origin = `http://127.0.0.1:${site.address().port}`;
+  site = await serveBoth(server);
+  origin = originOf(site);
+  const hub = await Server.start(["--config", config]);
+  guarded = { hub, site: await serveBoth(hub) };
   browser = await chromium.launch({
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
     args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"],
@@ -67,9 +82,13 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  site?.closeAllConnections();
-  site?.close();
+  for (const one of [site, guarded?.site]) {
+    one?.closeAllConnections();
+    one?.close();
+  }
   await server?.stop();
+  await guarded?.hub.stop();
+  rmSync(directory, { recursive: true });
 });
 
 /** A program in a browser of its own, which at the end has met no problem. */
@@ -78,10 +97,10 @@ function story(name, tell) {
     const context = await browser.newContext();
     context.setDefaultTimeout(DEADLINE_MS);
     const problems = [];
-    const tab = async () => {
+    const tab = async (at = origin) => {
       const page = await context.newPage();
       page.on("pageerror", (error) => problems.push(error.message));
-      await page.goto(`${origin}/blank`);
+      await page.goto(`${at}/blank`);
       return page;
     };
     try {
@@ -160,6 +179,72 @@ story("tabs share one connection, a new one gets the last value, and one that go
   await two.close(); // without a word
   for (const end = Date.now() + DEADLINE_MS; (await listening("browser.other")) > 0; ) assert.ok(Date.now() < end, "it is noticed");
   assert.equal(await one.evaluate(() => window.hub.state), "open");
+});
+
+/** A token for so many seconds. */
+const tokenFor = async (seconds) => (await promisify(execFile)(process.env.TOPICHUB_BIN, ["token", "--config", config, "--user", "ada", "--subscribe", "mine.>", "--publish", "mine.>", "--expires", `${seconds}s`])).stdout.trim();
+
+/** A tab behind the shared worker of the guarded hub, which counts in `window.got` and asks for tokens by `window.fetchToken`. */
+async function guardedTab(tab, fetchToken) {
+  const page = await tab(originOf(guarded.site));
+  await page.exposeFunction("fetchToken", fetchToken);
+  await page.evaluate(async () => {
+    const { connectShared } = await import("/js/shared-worker.js");
+    window.states = [];
+    window.got = [];
+    window.hub = connectShared("/", { token: () => window.fetchToken() });
+    window.hub.addEventListener("state", ({ detail }) => window.states.push(detail.state));
+    const subscription = window.hub.subscribe("mine.count");
+    (async () => {
+      for await (const { op, data } of subscription.events()) if (op === "message" || op === "gap") window.got.push(data ?? op);
+    })();
+    await subscription.ready;
+  });
+  return page;
+}
+
+/** Counts up from another connection until the condition is met; returns where that was. */
+async function countUntil(page, condition) {
+  const token = await tokenFor(60);
+  for (let number = 1; ; number++) {
+    const answer = await fetch(`http://${guarded.hub.host}/topics/mine.count`, { method: "POST", body: String(number), headers: { "content-type": "application/json", authorization: `Bearer ${token}` } });
+    assert.equal(answer.status, 200);
+    await page.waitForFunction((number) => window.got.at(-1) === number, number);
+    if (condition()) return Array.from({ length: number }, (_, i) => i + 1);
+  }
+}
+
+story("the shared session renews its token by the tabs, and nobody notices", async (tab) => {
+  let asked = 0;
+  const fetchToken = () => (++asked, tokenFor(4));
+  const one = await guardedTab(tab, fetchToken);
+  const two = await guardedTab(tab, fetchToken);
+  assert.equal(asked, 2);
+  const wanted = await countUntil(two, () => asked >= 6); // both have been asked twice, the first tokens are over
+  assert.deepEqual(await one.evaluate(() => window.got), wanted);
+  for (const page of [one, two]) assert.deepEqual(await page.evaluate(() => [window.hub.transport, window.states.at(-1), window.states.includes("waiting")]), ["shared-worker", "open", false]);
+});
+
+story("a shared session whose token ran out comes back with another, and nothing is lost", async (tab) => {
+  const tokens = [() => tokenFor(2), () => Promise.reject(new Error("no network to fetch a token"))];
+  const page = await guardedTab(tab, () => (tokens.shift() ?? (() => tokenFor(60)))());
+  const back = () => page.evaluate(() => window.states.includes("waiting") && window.hub.state === "open");
+  for (const end = Date.now() + DEADLINE_MS; !(await back()); ) assert.ok(Date.now() < end, "it is back");
+  assert.equal(tokens.length, 0);
+  let once = false;
+  assert.deepEqual(await page.evaluate(() => window.got), []);
+  await countUntil(page, () => once || !(once = true));
+  assert.deepEqual(await page.evaluate(() => window.got), [1, 2]);
+});
+
+story("a token that nobody can renew ends the shared session", async (tab) => {
+  const page = await tab(originOf(guarded.site));
+  const code = await page.evaluate(async () => {
+    const { connectShared } = await import("/js/shared-worker.js");
+    const hub = connectShared("/", { token: "nonsense" });
+    return hub.subscribe("mine.count").ready.catch(({ code }) => code);
+  });
+  assert.equal(code, "unauthorized");
 });
 
 story("where the shared worker cannot be loaded, a tab has a connection of its own", async (tab) => {

@@ -45,7 +45,7 @@ export class ClosedError extends HubError {
   readonly status: number | undefined;
 
   constructor(close_code: number, reason: string, code = "closed", status?: number) {
-    super(code, `closed for good: ${close_code} ${reason}`);
+    super(code, `closed: ${close_code} ${reason}`);
     this.close_code = close_code;
     this.reason = reason;
     this.status = status;

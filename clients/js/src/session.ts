@@ -11,6 +11,7 @@ import type { Position, Wire } from "./wire.js";
 
 const AFTER_TOPICS_MAX = 500; // positions in one command
 const ROUTES_MAX = 10_000;
+const OWN_MAX = 500;
 
 /** Where a topic stands. */
 interface Track {
@@ -21,6 +22,8 @@ interface Track {
   at: number;
   /** Where the past ends: up to here messages are replayed ones. */
   end: number;
+  /** The newest that we have published here, if `echo` is not wanted: to a later session they are another's. */
+  own: number[];
   /** When it was heard of, among all. */
   tick: number;
 }
@@ -45,77 +48,102 @@ export interface Feed {
   said?: Subscribed;
 }
 
-/** A command that waits for its reply. */
-export interface Pending {
+/** A command that waits for its reply, or before that for a connection. */
+interface Pending {
+  map: Wire;
   settle(reply: Wire): void;
   fail(error: HubError): void;
-  /** The command, if it can be said again after the connection was lost. */
-  again?: Wire | undefined;
+  /** How much it takes of what may wait for a connection. */
+  bytes: number;
+}
+
+/** By whom it speaks. */
+interface Mouth {
+  say(map: Wire): void;
+  /** A subscription was refused. Returns whether it is tried again. */
+  refused(feed: Feed, error: HubError & Partial<CommandError>): unknown;
 }
 
 export class Session {
   readonly feeds = new Map<string, Feed>();
   /** What the server takes in one message; positions have to fit in. */
-  messageBytesMax = 65_536;
+  messageBytesMax!: number;
   #tracks = new Map<string, Track>();
   #routes = new Map<string, Feed[]>();
   #pending = new Map<number, Pending>();
+  waitingBytes = 0;
   #lastId = 0;
   #tick = 0;
   #open = false;
 
-  constructor(
-    private readonly say: (map: Wire) => void,
-    /** A subscription was refused, and may be tried again. */
-    private readonly refused: (feed: Feed, error: HubError & Partial<CommandError>) => boolean,
-  ) {}
+  constructor(private readonly mouth: Mouth) {}
 
-  /** Says a command; its reply settles `pending`. */
-  command(map: Wire, pending: Pending): number {
+  /** Says a command, or keeps it until there is a connection. Returns its id. */
+  command(map: Wire, settle: Pending["settle"], fail: Pending["fail"], bytes = 0): number {
     const id = ++this.#lastId;
-    this.#pending.set(id, pending);
+    this.#pending.set(id, { map, settle, fail, bytes });
+    this.waitingBytes += bytes;
+    this.#say(id);
+    return id;
+  }
+
+  #say(id: number): void {
+    const pending = this.#pending.get(id);
+    if (!pending || !this.#open) return;
     try {
-      this.say({ ...map, id });
+      this.mouth.say({ ...pending.map, id });
     } catch (error) {
       // It cannot be written.
       this.forget(id);
       pending.fail(error as HubError);
     }
-    return id;
   }
 
-  /** Whether somebody waits for a reply. */
-  get busy(): boolean {
-    return this.#pending.size > 0;
+  #call(map: Wire): Promise<Wire> {
+    return new Promise((resolve, reject) => this.command(map, resolve, reject));
+  }
+
+  /** How many commands wait. */
+  get waiting(): number {
+    return this.#pending.size;
   }
 
   /** Nobody waits for this reply any more. */
   forget(id: number): void {
+    this.waitingBytes -= this.#pending.get(id)?.bytes ?? 0;
     this.#pending.delete(id);
   }
 
   // --- The connection
 
-  /** There is a connection: subscribes to everything. */
-  opened(): void {
+  /** There is a connection: says who this is, subscribes to everything, and says what has waited. */
+  opened(authenticate: () => void): void {
+    const waiting = [...this.#pending.keys()];
     this.#open = true;
+    authenticate();
     for (const feed of this.feeds.values()) {
       feed.bare = false;
       this.ask(feed);
     }
+    for (const id of waiting) this.#say(id);
   }
 
-  /** There is none any more. Returns the commands that are to be said again. */
-  lost(): Pending[] {
+  /** There is none any more. What can be said again waits for the next. */
+  lost(): void {
+    if (!this.#open) return;
     this.#open = false;
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    return pending.filter((one) => one.again ?? one.fail(new ConnectionLost("connection_lost", "perhaps it was done")));
+    for (const [id, { map, fail }] of this.#pending) {
+      if (map.dedup) continue;
+      this.forget(id);
+      fail(new ConnectionLost("connection_lost", "perhaps it was done"));
+    }
   }
 
-  /** All is over. */
-  end(error?: HubError): void {
+  /** All is over. Subscriptions are told why only if the program did not want so. */
+  end(closed: HubError, error?: HubError): void {
     for (const feed of [...this.feeds.values()]) this.#remove(feed, error);
+    for (const { fail } of this.#pending.values()) fail(closed);
+    this.#pending.clear();
   }
 
   // --- Subscriptions
@@ -138,20 +166,19 @@ export class Session {
   }
 
   /** Takes it away. Resolves when the server has agreed, or is not there to do so. */
-  leave(subscription: Subscription): Promise<void> {
+  async leave(subscription: Subscription): Promise<void> {
     const feed = this.feeds.get(subscription.topic);
-    if (!feed?.takers.delete(subscription) || feed.takers.size) return Promise.resolve();
+    if (!feed?.takers.delete(subscription) || feed.takers.size) return;
     this.#remove(feed);
-    if (!this.#open) return Promise.resolve();
-    return new Promise((resolve) => this.command({ op: "unsubscribe", topic: feed.wanted }, { settle: () => resolve(), fail: () => resolve() }));
+    if (this.#open) await this.#call({ op: "unsubscribe", topic: feed.wanted }).catch(() => {});
   }
 
   /** Other options, now and after every reconnect. */
-  change(topic: string, options: object): Promise<void> {
+  async change(topic: string, options: object): Promise<void> {
     const feed = this.feeds.get(topic);
-    if (feed) feed.asked = { ...options, replay: feed.asked.replay };
-    if (!feed || !this.#open) return Promise.resolve();
-    return new Promise((resolve, reject) => this.command({ op: "subscribe", topic, ...options }, { settle: () => resolve(), fail: reject }));
+    if (!feed) return;
+    feed.asked = { ...options, replay: feed.asked.replay };
+    if (this.#open) await this.#call({ op: "subscribe", topic, ...options });
   }
 
   #remove(feed: Feed, error?: HubError): void {
@@ -164,8 +191,12 @@ export class Session {
     }
   }
 
-  /** The command by which a subscription begins, or goes on from where it is. */
-  commandOf({ wanted: name, asked: options, live, known, bare }: Feed): Wire {
+  /** The commands by which all subscriptions begin, or go on from where they are. */
+  resume(): Wire[] {
+    return [...this.feeds.values()].map((feed) => this.#commandOf(feed));
+  }
+
+  #commandOf({ wanted: name, asked: options, live, known, bare }: Feed): Wire {
     const command = { op: "subscribe", topic: name, ...options };
     if (options.group || bare) return { ...command, replay: undefined };
     const first = { ...command, replay: options.replay ?? { last: 0 } }; // even nothing of the past, so that the answer says where we are
@@ -185,17 +216,15 @@ export class Session {
   /** Asks the server for it, if it is still wanted. */
   ask(feed: Feed): void {
     if (!this.#open || !feed.takers.size) return;
-    this.command(this.commandOf(feed), {
-      settle: (reply) => this.#begin(feed, reply),
-      fail: (error) => {
-        if (error instanceof ConnectionLost || !feed.takers.size) return; // if the connection is lost, it is asked for again
-        if (error.code === "limit_reached" && !feed.bare && isPattern(feed.wanted)) {
-          feed.bare = true;
-          for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
-          this.ask(feed);
-        } else if (!this.refused(feed, error)) this.#remove(feed, error);
-      },
-    });
+    const fail = (error: HubError) => {
+      if (error instanceof ConnectionLost || !feed.takers.size) return; // if the connection is lost, it is asked for again
+      if (error.code === "limit_reached" && !feed.bare && isPattern(feed.wanted)) {
+        feed.bare = true;
+        for (const topic of this.#tracks.keys()) if (this.#routeOf(topic).every((other) => other === feed)) this.#tracks.delete(topic);
+        this.ask(feed);
+      } else if (!this.mouth.refused(feed, error)) this.#remove(feed, error);
+    };
+    this.command(this.#commandOf(feed), (reply) => this.#begin(feed, reply), fail);
   }
 
   #tell(feed: Feed, event: SubscriptionEvent): void {
@@ -208,18 +237,21 @@ export class Session {
   receive(map: Wire): boolean {
     const pending = map.id === undefined ? undefined : this.#pending.get(map.id);
     if (pending) {
-      this.#pending.delete(map.id);
+      this.forget(map.id);
       if (map.op === "error") pending.fail(new CommandError(map));
-      else pending.settle(map);
+      else {
+        if (map.op === "published" && !map.duplicate && this.#routeOf(map.topic).some(isEcholess)) this.#published(map);
+        pending.settle(map);
+      }
       return true;
     }
     const feed = this.feeds.get(map.topic);
     if (map.op === "message") this.#message(map);
     else if (map.op === "gap") this.#gap(map);
-    else if (map.op === "presence") feed && this.#tell(feed, map as SubscriptionEvent);
-    else if (map.op === "subscribed") feed && this.#begin(feed, map);
-    else if (map.op === "unsubscribed" && map.code) feed && this.#remove(feed, new CommandError({ ...map, message: `${map.topic}: ${map.code}` }));
-    else return false;
+    else if (!feed) return false;
+    else if (map.op === "presence") this.#tell(feed, map as SubscriptionEvent);
+    else if (map.op === "subscribed") this.#begin(feed, map);
+    else if (map.op === "unsubscribed" && map.code) this.#remove(feed, new CommandError({ ...map, message: `${map.topic}: ${map.code}` }));
     return true;
   }
 
@@ -239,13 +271,13 @@ export class Session {
       if (!track || other) {
         track = this.#trackOf(name, end.epoch);
         track.at = replayed ? (other ? 0 : -1) : end.offset;
-      } else if (!replayed && recovered) this.#advance(feed, name, end);
+      }
       track.end = end.offset;
     }
     feed.live = true;
     feed.left = replayed;
     feed.recovered = recovered;
-    if (!replayed) feed.known = true;
+    this.#count(feed, 0);
     this.#tell(feed, (feed.said = { op: "subscribed", topic: feed.wanted, ...(epoch && { epoch, offset }), replayed, recovered, resumed }));
     if (feed.bare) this.#tell(feed, { op: "gap", topic: feed.wanted, why: "unknown" });
     for (const name of anew) this.#tell(feed, { op: "gap", topic: name, epoch: feed.ends[name]?.epoch, why: "epoch" });
@@ -253,8 +285,8 @@ export class Session {
 
   #message(map: Wire): void {
     const { topic, offset } = map as { topic: string; offset: number };
-    const feeds = this.#routeOf(topic);
-    if (!feeds.some(isLive)) return; // of a subscription that has just been ended
+    const feeds = this.#routeOf(topic).filter(isLive);
+    if (!feeds.length) return; // of a subscription that has just been ended
     let track = this.#tracks.get(topic);
     const epoch = (map.epoch as string | undefined) ?? track?.epoch;
     if (epoch !== undefined) {
@@ -262,12 +294,17 @@ export class Session {
       if (offset <= track.seen) return; // of a replay that has begun anew
       this.#reach(track, offset);
     }
+    const isOwn = feeds.every(isEcholess) && track?.own.includes(offset);
     const message = new Message(map, epoch, track !== undefined && offset <= track.end);
     for (const feed of feeds) {
-      if (!feed.live) continue;
-      for (const taker of feed.takers) taker._take(message);
+      if (!isOwn) for (const taker of feed.takers) taker._take(message);
       if (feed.left > 0 && message.replayed && Object.hasOwn(feed.ends, topic)) this.#count(feed, 1);
     }
+  }
+
+  #published({ topic, epoch, offset }: Wire): void {
+    const { own } = this.#tracks.get(topic) ?? this.#trackOf(topic, epoch);
+    if (own.push(offset) > OWN_MAX) own.shift();
   }
 
   #gap({ topic, epoch, from, to, why }: Wire): void {
@@ -287,7 +324,7 @@ export class Session {
   /** The track of a topic in this epoch, which may be a new one. */
   #trackOf(topic: string, epoch: string): Track {
     let track = this.#tracks.get(topic);
-    if (track?.epoch !== epoch) this.#tracks.set(topic, (track = { epoch, seen: 0, at: -1, end: 0, tick: ++this.#tick }));
+    if (track?.epoch !== epoch) this.#tracks.set(topic, (track = { epoch, seen: 0, at: -1, end: 0, own: [], tick: ++this.#tick }));
     return track;
   }
 
@@ -300,8 +337,9 @@ export class Session {
   /** So many of what was to be replayed have come. When all have, every topic is where the server said it would be, though nothing came of some. */
   #count(feed: Feed, come: number): void {
     feed.left -= come;
-    if (feed.left > 0 || !feed.recovered) return;
+    if (feed.left > 0) return;
     feed.known = true;
+    if (!feed.recovered) return;
     for (const [topic, end] of Object.entries(feed.ends)) this.#advance(feed, topic, end);
   }
 
@@ -324,3 +362,4 @@ export class Session {
 }
 
 const isLive = (feed: Feed) => feed.live;
+const isEcholess = (feed: Feed) => feed.asked.echo === false;

@@ -22,5 +22,5 @@ export function connectShared<Topics extends object = AnyTopics>(url: string | U
   if (typeof SharedWorker === "undefined" || !globalThis.navigator?.locks) return connect(url, options);
   const name = `topichub ${new URL(url, location.href)} ${options.user ?? ""}`;
   const open = worker ?? (() => new SharedWorker(new URL("./worker.js", import.meta.url), { type: "module", name }));
-  return connect(url, { ...rest, transports: [portTo(open, { user: options.user, hasToken: options.token !== undefined }), ...transports] });
+  return connect(url, { ...rest, transports: [portTo(open, { user: options.user, hasToken: options.token !== undefined, renews: typeof options.token === "function" }), ...transports] });
 }

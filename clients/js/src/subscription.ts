@@ -1,7 +1,7 @@
 /** A subscription as the program sees it: an async iterable and an EventTarget, with a bounded buffer in between. Knows nothing of the network. */
 
 import { BufferOverflow, HubError } from "./errors.js";
-import type { SubscribeOptions } from "./hub.js";
+import type { SubscribeOptions } from "./options.js";
 import { TypedTarget } from "./target.js";
 import type { Gap, Message, Presence, Subscribed, SubscriptionEvent } from "./message.js";
 
@@ -63,16 +63,16 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
     super();
     this.topic = topic;
     this.#owner = owner;
-    signal?.addEventListener("abort", () => void this.unsubscribe(), { signal: this.#over.signal });
+    signal?.addEventListener("abort", () => void this.unsubscribe(), this.#over);
     this.ready = new Promise((resolve, reject) => (this.#ready = { resolve, reject }));
     this.ready.catch(() => {}); // who does not ask for it need not handle it
   }
 
   /** Ends it: nothing comes any more, loops are over. Resolves when the server has agreed, or is not there to do so. */
-  unsubscribe(): Promise<void> {
-    if (this.#ended) return Promise.resolve();
+  async unsubscribe(): Promise<void> {
+    if (this.#ended) return;
     this._end();
-    return this.#owner.leave(this as Subscription);
+    await this.#owner.leave(this as Subscription);
   }
 
   /** Other options in place of all it had, while messages flow: `echo`, `slow`, `max_rate`, `presence`. Resolves when the server has agreed. They hold after a loss as well. */
@@ -145,7 +145,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
     } else if (this.#iterated || !this.#heard) {
       if (this.#queue.length >= this.room) {
         if (this.policy === "error") {
-          this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise \`buffer\``));
+          this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise the buffer`));
           void this.#owner.leave(this as Subscription);
           return;
         }

@@ -9,5 +9,5 @@ export function matches(pattern: string, topic: string): boolean {
   const wanted = pattern.split(".");
   const tokens = topic.split(".");
   if (tokens[0] === "$sys" && /^[*>]/.test(pattern)) return false; // the server's own are to be named
-  return wanted.every((want, i) => (want === ">" ? tokens.length > i : want === "*" ? i < tokens.length : want === tokens[i])) && (wanted.at(-1) === ">" || wanted.length === tokens.length);
+  return wanted.every((want, i) => want === tokens[i] || (i in tokens && (want === "*" || want === ">"))) && (wanted.at(-1) === ">" || wanted.length === tokens.length);
 }

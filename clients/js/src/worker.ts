@@ -107,7 +107,7 @@ class Room {
   readonly tabs = new Set<Tab>();
   readonly feeds = new Map<string, Feed>();
   readonly hub: Hub;
-  #token: string | undefined;
+  #token: string | undefined; // the last that a tab has shown
   #wanted: ((token: string) => void) | undefined;
 
   constructor(hello: Hello) {
@@ -123,18 +123,17 @@ class Room {
     this.hub.addEventListener("error", ({ detail: { code, message } }) => this.tabs.forEach((tab) => tab.say({ op: "error", code, message, retry: false })));
   }
 
-  /** The first that a tab has shown; later another, for which all are asked. */
+  /** The first that a tab shows; later another, for which all tabs are asked. If none has another, the server has to say what it thinks of that. */
   async #fetchToken(): Promise<string> {
-    const token = this.#token;
-    this.#token = undefined;
-    if (token !== undefined) return token;
-    for (const tab of this.tabs) tab.say({ op: "expiring", in_ms: 0 });
+    const sources = [...this.tabs].filter(({ renews }) => renews);
+    if (this.#token !== undefined && !sources.length) return this.#token;
+    for (const tab of sources) tab.say({ op: "expiring", in_ms: 0 });
     return new Promise((resolve) => (this.#wanted = resolve));
   }
 
   authenticate(token: string): void {
-    if (this.#wanted) this.#wanted(token);
-    else this.#token = token;
+    this.#token = token;
+    this.#wanted?.(token);
     this.#wanted = undefined;
   }
 }
@@ -144,6 +143,8 @@ let room: Room | undefined;
 /** A tab, as long as it lives. */
 class Tab {
   gone = false;
+  /** Whether it has a source of tokens. */
+  renews = false;
   #room: Room | undefined;
 
   constructor(private readonly port: MessagePort) {
@@ -172,7 +173,7 @@ class Tab {
     } else if (op === "unsubscribe") {
       this.#room.feeds.get(topic)?.leave(this);
       this.say({ op: "unsubscribed", id, topic });
-    } else if (op === "publish") this.say({ ...(await hub.publish(topic, data, options)), op: "published", id });
+    } else if (op === "publish") this.say({ ...(await hub.publish(topic, data, { offline: "queue", ...options })), op: "published", id });
     else if (op === "history") this.say({ ...(await hub.history(topic, options)), op, id });
     else if (op === "presence") this.say({ ...(await hub.presence(topic)), op, id });
     else if (op === "request") this.say({ op: "reply", id, data: await hub.request(topic, data, options) });
@@ -188,6 +189,7 @@ class Tab {
   #enter(hello: Hello): void {
     if (!room || room.hub.state === "closed") room = new Room(hello);
     this.#room = room;
+    this.renews = hello.renews;
     room.tabs.add(this);
     // A tab can die without a word; then its lock is free.
     void navigator.locks.request(hello.lock, () => this.#leave());

@@ -57,6 +57,22 @@ story("what has worked is tried first by the next hub, and the WebSocket again a
   await until(async () => (await settle(), hub.transport === "websocket" && hub.state === "open"), "it is a WebSocket");
 });
 
+story("a close without a goodbye says by its code whether to come back", async () => {
+  const fake = await fakeHub({ upgrades: "serve" });
+  const { greets } = fake;
+  const closes = [];
+  fake.greets = (socket) => {
+    greets(socket);
+    socket.close(closes.shift(), "said by the fake");
+  };
+  closes.push(4201, 4003);
+  const hub = hubAt(fake.host, { ...quick, transports: ["websocket"] });
+  const codes = [];
+  hub.addEventListener("state", ({ detail }) => detail.code && codes.push([detail.state, detail.code, detail.reason]));
+  await state(hub, "closed");
+  assert.deepEqual(codes, [["waiting", 4201, "said by the fake"], ["closed", 4003, "said by the fake"]]);
+});
+
 story("a proxy that keeps streams back leads to the poll", async () => {
   const fake = await fakeHub({ streams: "buffer" });
   const clock = new PlayedClock();

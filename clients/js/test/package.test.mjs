@@ -16,8 +16,8 @@ const home = new URL("..", import.meta.url).pathname;
 const dist = (name) => readFileSync(`${home}dist/${name}`);
 const gzipped = (...names) => names.reduce((sum, name) => sum + gzipSync(dist(name), { level: 9 }).length, 0);
 
-const CORE_MAX = 6 * 1024;
-const MSGPACK_MAX = 13 * 1024;
+const CORE_MAX = 6000;
+const MSGPACK_MAX = 13_000;
 
 let server;
 let project;

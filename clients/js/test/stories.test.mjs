@@ -181,6 +181,25 @@ story("after a cut it goes on where it was, without a gap and without a repeat",
   }
 });
 
+story("without echo, one's own messages do not come after a cut either", async () => {
+  const { cut, hub: one } = await hubToCut();
+  const [other, parent] = [hub(), newTopic()];
+  const subscriptions = [`${parent}.x`, `${parent}.*`].map((name) => one.subscribe(name, { echo: false }));
+  await Promise.all([...subscriptions.map(({ ready }) => ready), state(other, "open")]);
+  for (const topic of [`${parent}.x`, `${parent}.y`]) {
+    await other.publish(topic, "theirs");
+    await one.publish(topic, "mine");
+  }
+  cut.now();
+  for (const topic of [`${parent}.x`, `${parent}.y`]) await other.publish(topic, "theirs again");
+  const got = await Promise.all(subscriptions.map((subscription, i) => take(subscription, [2, 4][i])));
+  assert.deepEqual(got.map((messages) => dataOf(messages).toSorted()), [["theirs", "theirs again"], ["theirs", "theirs", "theirs again", "theirs again"]]);
+
+  await subscriptions[1].change({ echo: true });
+  await one.publish(`${parent}.y`, "mine");
+  assert.deepEqual(dataOf(await take(subscriptions[1], 1)), ["mine"]);
+});
+
 story("what history could not keep is announced, exactly", async () => {
   const { cut, hub: reader } = await hubToCut();
   const writer = hub();

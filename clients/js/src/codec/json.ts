@@ -11,9 +11,8 @@ export const json: Codec = {
 
 /** The map with bytes under `data` as base64 text. */
 export function withBase64(map: Wire): Wire {
-  if (!(map.data instanceof Uint8Array)) return map;
-  const { data, ...rest } = map;
-  return { ...rest, data_base64: btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join("")) };
+  const { data } = map;
+  return data instanceof Uint8Array ? { ...map, data: undefined, data_base64: btoa(Array.from(data, (byte) => String.fromCharCode(byte)).join("")) } : map;
 }
 
 /** The bytes of base64 text. */

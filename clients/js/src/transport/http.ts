@@ -167,7 +167,7 @@ export abstract class HttpLink implements Link {
   protected fail(error: unknown, id?: unknown): void {
     const end: End = error instanceof Refused ? error.end : { code: 1006, reason: String(error) };
     if (id !== undefined && end.problem && end.status !== 401) this.tell({ op: "error", id, code: end.problem, message: end.reason, retry: [429, 500, 503, 504].includes(end.status ?? 0), after_ms: end.after_ms || undefined });
-    else this.#end(end.status === 404 || end.status === 405 ? { ...end, status: undefined, unfit: true } : end);
+    else this.#end(end.status === 404 || end.status === 405 ? { ...end, status: undefined, reconnect: "later", unfit: true } : end);
   }
 
   #end(end: End): void {

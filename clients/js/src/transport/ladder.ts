@@ -18,11 +18,10 @@ export class Ladder {
     websocket: Transport,
     private readonly address: Address,
     private readonly memory: Map<string, string>,
-    known: string | null | undefined,
-    failures: number,
+    begin: string | true,
   ) {
     this.#ways = ways.map((way) => (typeof way === "object" ? way : way === "events" ? events : way === "poll" ? poll : websocket));
-    this.#at = Math.max(this.#ways.findIndex(({ name }) => name === known), failures && 1);
+    this.#at = begin === true ? 1 : Math.max(this.#ways.findIndex(({ name }) => name === begin), 0);
   }
 
   get way(): Transport {
@@ -41,7 +40,7 @@ export class Ladder {
   }
 
   /** The present way leads to the server. While it is not the best, that is tried now and then; `change` takes it, if it can be done now. */
-  worked(change: () => boolean): void {
+  worked(change: () => unknown): void {
     const [best] = this.#ways as [Transport];
     const { name } = this.way;
     if (this.#at === 0) {
@@ -60,7 +59,7 @@ export class Ladder {
     this.#stop();
   }
 
-  #seek(best: Transport, change: () => boolean): void {
+  #seek(best: Transport, change: () => unknown): void {
     this.#timer = this.address.clock.set(() => {
       let link: Link | undefined;
       let over = false;

@@ -9,6 +9,8 @@ export interface Hello {
   url: string;
   user: string | undefined;
   hasToken: boolean;
+  /** Whether it can fetch another. */
+  renews: boolean;
   /** A lock that the tab holds while it lives: who gets it knows that the tab is gone. */
   lock: string;
 }

@@ -1,19 +1,24 @@
 /** What a hub asks of a transport: a line to the server that carries maps both ways. */
 
+import type { Verdict } from "../backoff.js";
 import type { Clock } from "../clock.js";
 import type { Codec, Wire } from "../wire.js";
 
 /** How a line has ended, or why there is none. */
 export interface End {
   /** The close code; 1006 if there was none. */
-  code: number;
+  code?: number;
   reason: string;
   /** The HTTP status by which it was refused. */
   status?: number | undefined;
   /** The code of the problem document that came along. */
   problem?: string | undefined;
+  /** Whether to come back; if it is not said, the code tells. */
+  reconnect?: Verdict;
   /** How long to stay away at least. */
   after_ms?: number | undefined;
+  /** It is the server itself that refuses, as it would by every other way. */
+  known?: boolean;
   /** This transport leads nowhere here, whatever it seemed: another should be tried. */
   unfit?: boolean;
 }
@@ -46,6 +51,8 @@ export interface Address {
   readonly codec: Codec;
   /** The token to show in HTTP requests. */
   token: string | undefined;
+  /** What the server takes in one message, once it has said so. */
+  message_bytes?: number;
   readonly WebSocket?: unknown;
   readonly fetch?: typeof fetch;
   readonly clock: Clock;

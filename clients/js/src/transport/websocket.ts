@@ -5,12 +5,12 @@ import type { Wire } from "../wire.js";
 import type { End, Transport } from "./transport.js";
 
 /** Where programs may do more than pages: see `node.ts`. */
-const onNode = Boolean((globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node);
+const isProgram = "process" in globalThis;
 
 export const websocket: Transport = {
   name: "websocket",
-  async dial({ ws, codec, WebSocket: given }, listener) {
-    let bytesMax = Infinity;
+  async dial(address, listener) {
+    const { ws, codec, WebSocket: given } = address;
     let over = false;
     const end = (found: End, code = 1000) => {
       if (over) return;
@@ -22,7 +22,7 @@ export const websocket: Transport = {
       socket.close(beats ? code : 1000); // browsers leave programs few codes
     };
 
-    const socket = onNode ? await (await import("./node.js")).open(ws, codec.subprotocol, given, listener.heard, end) : new ((given as typeof WebSocket) ?? WebSocket)(ws, [codec.subprotocol]);
+    const socket = isProgram ? await (await import("./node.js")).open(ws, codec.subprotocol, given, listener.heard, end) : new ((given as typeof WebSocket) ?? WebSocket)(ws, [codec.subprotocol]);
     const beats = "on" in socket; // it is that of the package ws
     socket.binaryType = "arraybuffer";
     socket.onmessage = ({ data }) => {
@@ -30,14 +30,13 @@ export const websocket: Transport = {
       let map;
       try {
         map = codec.decode(data) as Wire;
-        if (!map || typeof map !== "object" || Array.isArray(map)) throw map;
+        if (!map.op) throw map;
       } catch {
-        return end({ code: 1006, reason: "not this protocol" }, 1002);
+        return end({ reason: "not this protocol" }, 1002);
       }
-      if (map.op === "welcome") bytesMax = map.limits?.message_bytes ?? bytesMax;
       listener.map(map);
     };
-    socket.onclose = end;
+    socket.onclose = ({ code, reason }) => end({ code, reason }); // the fields of the event are not its own
     socket.onerror = () => {}; // a close follows
 
     return {
@@ -45,6 +44,7 @@ export const websocket: Transport = {
       close,
       send(map) {
         const frame = codec.encode(map);
+        const { message_bytes: bytesMax = Infinity } = address;
         if (frame.length * 3 > bytesMax && new Blob([frame]).size > bytesMax) throw new CommandError({ code: "too_large", message: `over ${bytesMax} bytes` });
         socket.send(frame);
       },
