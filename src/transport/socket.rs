@@ -1,13 +1,14 @@
 //! The kinds of socket that connections come on, as one type. It knows bytes only; what they mean is not known here.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -64,12 +65,15 @@ impl Socket {
         }
     }
 
-    /// Waits until the peer has said something, or has hung up.
+    /// Waits until the peer has said something, or has hung up. It looks, because tokio takes some sockets for readable
+    /// before it knows.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        let mut byte = [MaybeUninit::uninit()];
+        let look = || self.as_sock_ref().peek(&mut byte).map(|_| ());
         match self {
-            Self::Tcp(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, look).await,
             #[cfg(unix)]
-            Self::Unix(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.async_io(Interest::READABLE, look).await,
             Self::Tls(_) => Ok(()),
         }
     }
