@@ -109,6 +109,10 @@ impl Session {
 
     /// Writes what waits, reads what has come. `Ready` at the end of the session.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.worker.departures.are_many() && self.link.is_about_to_end() {
+            self.worker.departures.wait(cx);
+            return Poll::Pending;
+        }
         let mut read = 0;
         loop {
             self.link.poll_flush(cx);
@@ -122,6 +126,7 @@ impl Session {
                 self.worker.pulse.borrow_mut().waiting(self.key(), self.worker.now());
             }
             if self.link.has_ended() {
+                self.worker.departures.count();
                 return Poll::Ready(());
             }
             if self.link.begins_to_close() {

@@ -175,6 +175,12 @@ impl Link {
         self.state.borrow().phase == Phase::Ended
     }
 
+    /// Whether all that is left is to end it.
+    pub(crate) fn is_about_to_end(&self) -> bool {
+        let state = self.state.borrow();
+        state.phase == Phase::Ended || state.exit.has_been_left()
+    }
+
     /// How the connection ended; who just hangs up has sent no close frame.
     pub(crate) fn ending(&self) -> Ending {
         self.state.borrow().ending.unwrap_or(Ending { code: NO_CLOSE_FRAME, by: Side::Client })

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -76,6 +77,17 @@ impl Socket {
             Self::Unix(stream) => stream.async_io(Interest::READABLE, look).await,
             Self::Tls(_) => Ok(()),
         }
+    }
+
+    /// Whether the peer has hung up, as far as the event loop has heard: the kernel is not asked.
+    pub(crate) fn has_been_left(&self) -> bool {
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            Self::Tls(tls) => tls.stream().ready(Interest::READABLE).now_or_never(),
+        };
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// How many bytes are sealed that the kernel has not taken. Before they are gone nothing else is written.
