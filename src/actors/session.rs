@@ -173,8 +173,9 @@ impl Session {
         }
         let Some(identity) = self.listener.who(&self.worker) else {
             let wait = self.worker.settings().handshake_timeout;
-            let term = ctx.run_later(wait, |session, _| {
-                session.link.close(CloseCode::HandshakeTimeout, "who this is was not said in time");
+            let term = ctx.run_later(wait, move |session, _| {
+                let reason = format!("who this is was not said within {wait:?}");
+                session.link.close(CloseCode::HandshakeTimeout, &reason);
             });
             self.listener.replace_term(Some(term));
             return;

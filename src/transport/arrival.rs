@@ -179,7 +179,7 @@ impl Stream {
         if matches!(&self.reading, Reading::Head(watch) if !watch.has_begun()) {
             return Poll::Ready(Ok(()));
         }
-        self.refuse(&Problem::head_too_late(self.timeout));
+        self.refuse(&Problem::too_late("head", self.timeout));
         self.poll_discard(cx)
     }
 

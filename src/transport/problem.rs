@@ -79,14 +79,9 @@ impl Problem {
         Self::new(ErrorCode::Unavailable, "the hub has stopped")
     }
 
-    pub(crate) fn request_timeout() -> Self {
-        let problem = Self::new(ErrorCode::Timeout, "the body did not come in time");
-        Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
-    }
-
-    /// The head of a request was not there after so long.
-    pub(crate) fn head_too_late(max: Duration) -> Self {
-        let detail = format!("the head of the request did not come within the limit of {max:?}");
+    /// A part of a request was not there after so long.
+    pub(crate) fn too_late(part: &str, max: Duration) -> Self {
+        let detail = format!("the {part} of the request did not come within the limit of {max:?}");
         Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::new(ErrorCode::Timeout, detail) }
     }
 

@@ -91,6 +91,14 @@ async fn requests_that_are_no_handshake_are_told_what_is_missing() {
 }
 
 #[actix_web::test]
+async fn a_handshake_by_another_method_is_told_what_it_was() {
+    let server = Server::start(Door::A);
+    let (status, body) = answer(&server, &upgrade("").replace("GET", "POST"));
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("got POST HTTP/1.1"), "{body}");
+}
+
+#[actix_web::test]
 async fn a_websocket_elsewhere_is_not_found() {
     let server = Server::start(Door::A);
     let (status, body) = answer(&server, &upgrade("").replace("/ws", "/elsewhere"));
