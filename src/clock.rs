@@ -10,7 +10,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    #[allow(clippy::disallowed_methods)]
+    #[expect(clippy::disallowed_methods, reason = "here alone the time is read")]
     pub(crate) fn start() -> Self {
         Self { began: Instant::now() }
     }

@@ -1,50 +1,40 @@
 //! The hub as a program sees it: one cheap handle to publish, to subscribe, and to mount it in an actix-web `App`.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::future::Future;
-use std::rc::Rc;
+mod drain;
+mod error;
+mod start;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, System};
+use actix::Addr;
 use actix_web::web;
 use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot, watch};
-use topichub_protocol::command::{CommandError, History, PublishOptions, SubscribeOptions};
-use topichub_protocol::message::{Payload, PayloadError, Position};
+use topichub_protocol::command::{History, PublishOptions, SubscribeOptions};
+use topichub_protocol::message::{Payload, Position};
 use topichub_protocol::reply::{HistoryPage, Presence, Published, Reply};
-use topichub_protocol::topic::{Filter, Topic, TopicError};
+use topichub_protocol::topic::{Filter, Topic};
 use uuid::Uuid;
 
-use crate::actors::fan_out::{Cut, Drain, FanOut, OpenStream, Reload};
-use crate::actors::leaving::Chance;
+pub use self::drain::Drained;
+pub use self::error::{AskError, PublishError, StartError, SubscribeError};
+use crate::actors::fan_out::{FanOut, OpenStream, Reload};
 use crate::actors::rates::PublishRates;
-use crate::actors::registry::{Ask, JoinWorker, OwnTopics, Probe, Registry};
-use crate::actors::roster::Users;
-use crate::actors::worker::{Beginnings, Census, Worker};
-use crate::authority::{Authority, Open};
-use crate::clock::Clock;
-use crate::engine::memory::{MemoryEngine, MemorySettings};
-use crate::hub::input::{Asker, Input, Publication, WorkerId};
+use crate::actors::registry::{Ask, Probe, Registry};
+use crate::actors::worker::{Beginnings, Census};
+use crate::authority::Authority;
+use crate::hub::input::{Asker, Input, Publication};
 use crate::hub::permit::Permit;
-use crate::hub::registry::{Registry as RegistryCore, RegistrySettings};
 use crate::hub::seat::Seats;
-use crate::hub::session::{House, publication_options};
+use crate::hub::session::publication_options;
 use crate::metrics::board::Board;
 use crate::rules::Rules;
 use crate::settings::Settings;
 use crate::subscription::Subscription;
 use crate::transport::admission::Admission;
-use crate::transport::problem::Problem;
 use crate::transport::{http, route};
-
-/// How long clients have to answer the server's close when it stops.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
-
-/// When to try again at a server that is being drained, or the one in its place.
-const RETRY_SECONDS: u64 = 1;
 
 /// How many messages an in-process subscription holds for its reader.
 pub const SUBSCRIPTION_MESSAGES_MAX: usize = 1024;
@@ -82,15 +72,6 @@ struct Inner {
     draining: watch::Sender<Option<Duration>>,
 }
 
-/// What has come of a [drain](Hub::drain).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
-    /// The sessions there were when it began.
-    pub sessions: usize,
-    /// Those that had not ended in time and were cut off.
-    pub cut: usize,
-}
-
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inner")
@@ -100,159 +81,7 @@ impl std::fmt::Debug for Inner {
     }
 }
 
-/// The hub could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Actors need an actix system.
-    #[error(
-        "there is no actix system: start the hub within #[actix_web::main], #[actix::main] or a System of your own"
-    )]
-    NoSystem,
-}
-
-/// A message was not published.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The topic is none.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-    /// The topic is the server's own.
-    #[error("topics that begin with $sys are the server's own")]
-    SystemTopic,
-    /// The data cannot be a payload.
-    #[error(transparent)]
-    Payload(#[from] PayloadError),
-    /// The payload is longer than the settings allow.
-    #[error("the payload has {len} bytes, the limit is {max}")]
-    TooLarge {
-        /// Its length in bytes.
-        len: usize,
-        /// [`Settings::message_bytes_max`].
-        max: usize,
-    },
-    /// A condition of the publish does not hold.
-    #[error("{}", .0.message)]
-    Refused(CommandError),
-    /// The hub has stopped.
-    #[error("the hub has stopped")]
-    HubStopped,
-}
-
-/// There is no answer to what was asked.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AskError {
-    /// It cannot be answered.
-    #[error("{}", .0.message)]
-    Refused(CommandError),
-    /// The hub has stopped.
-    #[error("the hub has stopped")]
-    HubStopped,
-}
-
-/// A subscription could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SubscribeError {
-    /// Neither a topic nor a pattern.
-    #[error(transparent)]
-    Filter(#[from] TopicError),
-    /// What was published before cannot be had in this way.
-    #[error("{}", .0.message)]
-    Refused(CommandError),
-    /// The hub has stopped.
-    #[error("the hub has stopped")]
-    HubStopped,
-}
-
-thread_local! {
-    /// The workers of this thread, one for each hub that has connections here.
-    static WORKERS: RefCell<HashMap<Uuid, Rc<Worker>>> = RefCell::default();
-}
-
 impl Hub {
-    /// Starts a hub with its registry on a thread of its own. Anybody may use it for everything but the server's own
-    /// topics: see [`start_with`](Self::start_with).
-    ///
-    /// # Errors
-    /// Outside of an actix system.
-    pub fn start(settings: Settings) -> Result<Self, StartError> {
-        Self::start_with(settings, Arc::new(Open::new()))
-    }
-
-    /// Starts a hub that lets `authority` decide who somebody is and what they may do.
-    ///
-    /// # Errors
-    /// Outside of an actix system.
-    pub fn start_with(settings: Settings, authority: Arc<dyn Authority>) -> Result<Self, StartError> {
-        System::try_current().ok_or(StartError::NoSystem)?;
-        let (settings, clock) = (Arc::new(settings), Clock::start());
-        let id = Uuid::new_v4();
-        // 48 random bits: epochs of two runs of the program are different, and stay short.
-        let first_epoch = (id.as_u64_pair().0 >> 16).max(1);
-        let own = OwnTopics::new();
-        let rules = Arc::new(Rules::new(settings.topics.clone()));
-        let engine = MemoryEngine::new(MemorySettings {
-            first_epoch,
-            seed: Uuid::new_v4().as_u128(),
-            rules: Rules::clone(&rules),
-            linger: settings.topic_linger,
-            unused_topics_max: settings.unused_topics_max,
-            history_bytes_max: settings.history_bytes_max,
-            dedup_window: settings.dedup_window,
-        });
-
-        let arbiter = Arbiter::new().handle();
-        let (salt, secret) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u64_pair().0);
-        let (anonymous, believes_names) = (authority.anonymous(), authority.believes_names());
-        let house = House { seats: Seats::new(salt), rules, anonymous, believes_names };
-        let core_settings = RegistrySettings {
-            presence_interval: settings.presence_interval,
-            presence_members_max: settings.presence_members_max,
-            secret,
-        };
-        let census = Arc::<Census>::default();
-        let admission = Admission::new(&settings, clock);
-        let (registry_census, registry_admission) = (Arc::clone(&census), Arc::clone(&admission));
-        let registry = Registry::start_in_arbiter(&arbiter, move |_| {
-            let core = RegistryCore::new(Box::new(engine), core_settings);
-            Registry::new(core, clock, registry_census, registry_admission, own)
-        });
-        let next_worker = Arc::new(AtomicU32::new(0));
-        let local_id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let beginnings = Beginnings {
-            users: Users::new(settings.sessions_per_user_max),
-            publish_rates: Arc::new(PublishRates::new(&settings)),
-            settings: Arc::clone(&settings),
-            clock,
-            registry: registry.clone(),
-            census,
-            house,
-            authority,
-        };
-        let of_local = beginnings.clone();
-        let local = FanOut::start_in_arbiter(&arbiter, move |_| {
-            FanOut::new(Rc::new(Worker::new(local_id, of_local)))
-        });
-        registry.do_send(JoinWorker { worker: local_id, fan_out: local.clone() });
-
-        let flight_bytes_max = settings.local_flight_bytes_max;
-        let flight = Arc::new(Semaphore::new(flight_bytes_max));
-        let inner = Inner {
-            id,
-            admission,
-            settings: RwLock::new(settings),
-            beginnings,
-            local,
-            next_worker,
-            flight,
-            flight_bytes_max,
-            draining: watch::Sender::new(None),
-        };
-        Ok(Self { inner: Arc::new(inner) })
-    }
-
     /// What the hub was started with, or told last by [`reload`](Self::reload).
     pub fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.inner.settings.read().unwrap_or_else(PoisonError::into_inner))
@@ -433,85 +262,10 @@ impl Hub {
         &self.inner.beginnings.census.board
     }
 
-    /// Whether clients are being sent away.
-    pub fn is_draining(&self) -> bool {
-        self.inner.draining.borrow().is_some()
-    }
-
-    /// Returns when clients begin to be sent away, with the time over which that is done.
-    pub async fn drain_begun(&self) -> Duration {
-        let mut draining = self.inner.draining.subscribe();
-        match draining.wait_for(Option::is_some).await.map(|over| *over) {
-            Ok(Some(over)) => over,
-            // The hub holds the other end.
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Nobody who comes while the others are sent away is let in.
-    pub(crate) fn takes_newcomers(&self) -> Result<(), Problem> {
-        if self.is_draining() {
-            return Err(Problem::unavailable("the server is being drained".to_owned(), RETRY_SECONDS));
-        }
-        Ok(())
-    }
-
-    /// Returns when somebody who waits is to be sent away: while the hub is drained, at a moment of its own.
-    pub(crate) async fn sent_away(&self) {
-        let mut draining = self.inner.draining.subscribe();
-        let Ok(over) = draining.wait_for(Option::is_some).await.map(|over| over.unwrap_or_default()) else {
-            return std::future::pending().await;
-        };
-        tokio::time::sleep(over.mul_f64(Chance::new().share())).await;
-    }
-
     /// Whether the registry takes what it is sent, within this time.
     pub(crate) async fn is_responsive(&self, within: Duration) -> bool {
         let asked = self.inner.beginnings.registry.send(Probe);
         matches!(tokio::time::timeout(within, asked).await, Ok(Ok(())))
-    }
-
-    /// Tells every client to come back (4201) and closes its connection, one after the other over this time, each at a
-    /// moment of its own. From the call on newcomers are refused. What this returns waits until all have gone; those
-    /// who have not answered two seconds after the time is over are cut off.
-    ///
-    /// ```no_run
-    /// # async fn stop(hub: topichub::Hub, server: actix_web::dev::ServerHandle) {
-    /// hub.drain(std::time::Duration::from_secs(30)).await;
-    /// server.stop(true).await;
-    /// # }
-    /// ```
-    pub fn drain(&self, over: Duration) -> impl Future<Output = Drained> + use<> {
-        let sessions = self.sessions();
-        let begins = self.inner.draining.send_if_modified(|draining| {
-            let begins = draining.is_none();
-            draining.get_or_insert(over);
-            begins
-        });
-        if begins {
-            self.inner.beginnings.census.draining.store(true, Ordering::Relaxed);
-            self.inner.beginnings.registry.do_send(Drain { over });
-        }
-        let hub = self.clone();
-        async move {
-            let cut = match tokio::time::timeout(over + GOODBYE_MAX, hub.all_gone()).await {
-                Ok(()) => 0,
-                Err(_) => {
-                    let left = hub.sessions();
-                    hub.inner.beginnings.registry.do_send(Cut);
-                    let _ = tokio::time::timeout(GOODBYE_MAX, hub.all_gone()).await;
-                    left
-                }
-            };
-            Drained { sessions, cut }
-        }
-    }
-
-    async fn all_gone(&self) {
-        let mut look = tokio::time::interval(Duration::from_millis(20));
-        while self.sessions() > 0 {
-            look.tick().await;
-        }
     }
 
     pub(crate) fn registry(&self) -> &Addr<Registry> {
@@ -537,22 +291,5 @@ impl Hub {
 
     pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.inner.admission
-    }
-
-    /// This thread's worker; the first call on a thread starts it.
-    pub(crate) fn worker(&self) -> Rc<Worker> {
-        WORKERS.with_borrow_mut(|workers| {
-            Rc::clone(workers.entry(self.inner.id).or_insert_with(|| self.start_worker()))
-        })
-    }
-
-    fn start_worker(&self) -> Rc<Worker> {
-        let Inner { beginnings, next_worker, .. } = &*self.inner;
-        let id = WorkerId(next_worker.fetch_add(1, Ordering::Relaxed));
-        let settings = self.settings();
-        let worker = Rc::new(Worker::new(id, Beginnings { settings, ..beginnings.clone() }));
-        let fan_out = FanOut::new(Rc::clone(&worker)).start();
-        beginnings.registry.do_send(JoinWorker { worker: id, fan_out });
-        worker
     }
 }

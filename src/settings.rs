@@ -26,7 +26,7 @@ pub struct Settings {
     /// and event streams count for the client's address and other HTTP for none; behind any other all come from the
     /// proxy's.
     pub connections_per_address_max: usize,
-    /// The most connections at a time that have not said yet what they want.
+    /// The most connections at a time that have begun to say what they want and have not come to its end.
     pub handshakes_max: usize,
     /// The most new connections in a second; 0 is no limit.
     pub accepts_per_second_max: u32,
@@ -67,7 +67,8 @@ pub struct Settings {
     /// From the server's close frame to the client's answer.
     #[serde(with = "HumanTime")]
     pub close_timeout: Duration,
-    /// From the start of a connection to the end of its request's header.
+    /// How long a connection may say nothing after it has come, and how long the PROXY header, the TLS handshake and the head
+    /// of each request may take: a head that is late is answered 408, silence with the end of the connection.
     #[serde(with = "HumanTime")]
     pub handshake_timeout: Duration,
     /// The longest head of an HTTP request, in bytes.

@@ -306,11 +306,18 @@ impl FanOut {
                     }
                 }
                 Beat::Check(_) if link.take_heard() => pulse.alive(key, now),
-                Beat::Check(_) => link.close(CloseCode::NoPong, "no answer to a ping"),
+                Beat::Check(_) => {
+                    let reason =
+                        format!("no answer to a ping within {:?}", self.worker.settings().pong_timeout);
+                    link.close(CloseCode::NoPong, &reason);
+                }
                 Beat::Flow(_) => match link.flow() {
                     Flow::Clear => {}
                     Flow::Moving => pulse.waiting(key, now),
-                    Flow::Stalled => link.give_up("the reader has taken nothing for too long"),
+                    Flow::Stalled => {
+                        let max = self.worker.settings().stall_timeout;
+                        link.give_up(&format!("the reader has taken nothing for {max:?}"));
+                    }
                 },
                 Beat::Part(_) => link.abort(),
             }

@@ -1,6 +1,7 @@
 //! The actors: mailboxes, timers and addresses around the hub core. Each hands its input over and carries out what
 //! comes back; nothing is decided here.
 
+pub(crate) mod departures;
 pub(crate) mod destination;
 pub(crate) mod fan_out;
 pub(crate) mod leaving;

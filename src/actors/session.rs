@@ -109,6 +109,10 @@ impl Session {
 
     /// Writes what waits, reads what has come. `Ready` at the end of the session.
     fn poll(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.worker.departures.are_many() && self.link.is_about_to_end() {
+            self.worker.departures.wait(cx);
+            return Poll::Pending;
+        }
         let mut read = 0;
         loop {
             self.link.poll_flush(cx);
@@ -122,6 +126,7 @@ impl Session {
                 self.worker.pulse.borrow_mut().waiting(self.key(), self.worker.now());
             }
             if self.link.has_ended() {
+                self.worker.departures.count();
                 return Poll::Ready(());
             }
             if self.link.begins_to_close() {
@@ -168,8 +173,9 @@ impl Session {
         }
         let Some(identity) = self.listener.who(&self.worker) else {
             let wait = self.worker.settings().handshake_timeout;
-            let term = ctx.run_later(wait, |session, _| {
-                session.link.close(CloseCode::HandshakeTimeout, "who this is was not said in time");
+            let term = ctx.run_later(wait, move |session, _| {
+                let reason = format!("who this is was not said within {wait:?}");
+                session.link.close(CloseCode::HandshakeTimeout, &reason);
             });
             self.listener.replace_term(Some(term));
             return;

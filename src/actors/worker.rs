@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::Addr;
 use topichub_protocol::websocket::deflate::Inflaters;
 
+use super::departures::Departures;
 use super::destination::Destination;
 use super::news::News;
 use super::parting::Partings;
@@ -71,6 +72,7 @@ pub(crate) struct Worker {
     /// How late this thread's timers fire.
     pub(crate) delays: RefCell<Delays>,
     pub(crate) partings: RefCell<Partings>,
+    pub(crate) departures: Rc<Departures>,
     /// Which sessions have come and gone since the last second.
     news: RefCell<News>,
     registry: Addr<Registry>,
@@ -113,6 +115,7 @@ impl Worker {
             clock,
             delays: RefCell::default(),
             partings: RefCell::default(),
+            departures: Rc::default(),
             news: RefCell::default(),
             registry,
         }

@@ -102,7 +102,7 @@ impl Refusal {
 #[derive(Debug)]
 pub(crate) struct Ticket(Arc<Household>);
 
-/// One connection that has not said what it wants, counted until it has or this is dropped.
+/// One connection that has begun to say what it wants, counted until it has or this is dropped.
 pub(crate) struct Handshake {
     admission: Arc<Admission>,
     open: std::cell::Cell<bool>,
@@ -135,9 +135,6 @@ impl Admission {
     /// Lets a new connection in, or says which limit is in its way. The ticket goes with the connection from one stage of
     /// its life to the next, so that none is ever counted twice.
     pub(crate) fn admit(&self, address: Option<IpAddr>) -> Result<Ticket, Refusal> {
-        if self.handshakes.load(Ordering::Relaxed) >= self.handshakes_max {
-            return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
-        }
         if self.rate.as_ref().is_some_and(|rate| rate.check().is_err()) {
             return Err(self.refused(Refusal::Rate { max: self.accepts_per_second_max }));
         }
@@ -184,10 +181,13 @@ impl Admission {
         })
     }
 
-    /// Counts a handshake.
-    pub(crate) fn begin_handshake(self: &Arc<Self>) -> Handshake {
-        self.handshakes.fetch_add(1, Ordering::Relaxed);
-        Handshake { admission: Arc::clone(self), open: std::cell::Cell::new(true) }
+    /// Counts a connection that begins to say what it wants, or finds that there are too many of them.
+    pub(crate) fn begin_handshake(self: &Arc<Self>) -> Result<Handshake, Refusal> {
+        let within = |count| (count < self.handshakes_max).then_some(count + 1);
+        if self.handshakes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_err() {
+            return Err(self.refused(Refusal::Handshakes { max: self.handshakes_max }));
+        }
+        Ok(Handshake { admission: Arc::clone(self), open: std::cell::Cell::new(true) })
     }
 
     /// How many connections are open.
@@ -367,13 +367,14 @@ mod tests {
     #[test]
     fn a_handshake_counts_until_the_peer_has_said_what_it_wants() {
         let admission = admission(|settings| settings.handshakes_max = 1);
-        let handshake = admission.begin_handshake();
-        assert_eq!(admission.admit(None).unwrap_err(), Refusal::Handshakes { max: 1 });
+        let handshake = admission.begin_handshake().unwrap();
+        assert_eq!(admission.begin_handshake().err(), Some(Refusal::Handshakes { max: 1 }));
         handshake.end();
-        admission.admit(None).unwrap();
+        let next = admission.begin_handshake().unwrap();
         drop(handshake);
-        let _next = admission.begin_handshake();
-        assert!(admission.admit(None).is_err());
+        assert!(admission.begin_handshake().is_err(), "who has ended is not counted off again");
+        drop(next);
+        admission.begin_handshake().unwrap();
     }
 
     #[test]

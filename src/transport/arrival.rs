@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_web::HttpRequest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::admission::{Admission, Handshake, Refusal, Ticket};
 use super::link::Link;
@@ -26,6 +28,18 @@ pub(crate) struct Arrival {
     handshake: Handshake,
     ticket: Cell<Option<Ticket>>,
     heir: Cell<Option<Heir>>,
+    asking: Cell<Asking>,
+}
+
+/// How far a connection is with its next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    /// It may take its time.
+    Idle,
+    /// The head is on its way.
+    Head,
+    /// The head is there, and the answer is not.
+    Answer,
 }
 
 /// Who goes on with the socket when the answer under way is out.
@@ -68,12 +82,20 @@ impl Arrival {
             handshake,
             ticket: Cell::new(Some(ticket)),
             heir: Cell::new(None),
+            // What somebody comes for is not long in coming.
+            asking: Cell::new(Asking::Head),
         })
     }
 
     /// The connection has said what it wants.
     pub(crate) fn end_handshake(&self) {
         self.handshake.end();
+        self.asking.set(Asking::Answer);
+    }
+
+    /// What it wanted has been found.
+    pub(crate) fn has_answer(&self) {
+        self.asking.set(Asking::Idle);
     }
 
     /// Once the answer under way is out, the socket is this link's: the answer has no end that the HTTP server sees.
@@ -107,6 +129,10 @@ pub(crate) struct Stream {
     pub(crate) socket: Option<Socket>,
     pub(crate) arrival: Rc<Arrival>,
     reading: Reading,
+    /// How long a head may take to come.
+    timeout: Duration,
+    /// When the head that is on its way is late, and when a refused peer is no longer read from.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 /// What is being read.
@@ -120,8 +146,41 @@ enum Reading {
 }
 
 impl Stream {
-    pub(crate) fn new(socket: Socket, arrival: Rc<Arrival>, header_bytes_max: usize) -> Self {
-        Self { socket: Some(socket), arrival, reading: Reading::Head(HeadWatch::new(header_bytes_max)) }
+    pub(crate) fn new(
+        socket: Socket,
+        arrival: Rc<Arrival>,
+        header_bytes_max: usize,
+        timeout: Duration,
+    ) -> Self {
+        let reading = Reading::Head(HeadWatch::new(header_bytes_max));
+        Self { socket: Some(socket), arrival, reading, timeout, late: None }
+    }
+
+    /// Bytes have come.
+    fn hear(&mut self) {
+        if self.arrival.asking.get() == Asking::Idle {
+            self.arrival.asking.set(Asking::Head);
+            self.late = None;
+        }
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let timeout = self.timeout;
+        self.late.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout))).as_mut().poll(cx)
+    }
+
+    /// Nothing more has come. `Ready` at the end of a connection whose head is late, which is told so if it has begun one:
+    /// the HTTP server gives up late heads too, but only the first of a connection.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.arrival.asking.get() != Asking::Head {
+            return Poll::Pending;
+        }
+        ready!(self.poll_late(cx));
+        if matches!(&self.reading, Reading::Head(watch) if !watch.has_begun()) {
+            return Poll::Ready(Ok(()));
+        }
+        self.refuse(&Problem::too_late("head", self.timeout));
+        self.poll_discard(cx)
     }
 
     fn refuse(&mut self, problem: &Problem) {
@@ -130,14 +189,20 @@ impl Stream {
             socket.stop_writing();
         }
         self.reading = Reading::Refused;
+        self.late = None;
     }
 
-    /// Reads on for nobody, up to the end.
+    /// Reads on for nobody, up to the end or until that takes too long.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(socket) = &mut self.socket else { return Poll::Ready(Ok(())) };
         let mut discarded = [0; 4096];
-        while ready!(socket.poll_receive(cx, &mut discarded))? > 0 {}
-        Poll::Ready(Ok(()))
+        loop {
+            match socket.poll_receive(cx, &mut discarded) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(end) => return Poll::Ready(end.map(|_| ())),
+                Poll::Pending => return self.poll_late(cx).map(Ok),
+            }
+        }
     }
 }
 
@@ -151,7 +216,11 @@ impl AsyncRead for Stream {
         if !matches!(self.reading, Reading::Refused)
             && let Some(socket) = &mut self.socket
         {
-            ready!(Pin::new(socket).poll_read(cx, buffer))?;
+            match Pin::new(socket).poll_read(cx, buffer) {
+                Poll::Ready(read) => read?,
+                Poll::Pending => return self.poll_head(cx),
+            }
+            self.hear();
         }
         if let Reading::Head(watch) = &mut self.reading {
             let max = watch.max();
@@ -177,6 +246,8 @@ impl AsyncWrite for Stream {
             // It has its answer.
             return Poll::Ready(Ok(bytes.len()));
         }
+        // Its next request may wait until it has the answer to the last.
+        self.late = None;
         match &mut self.socket {
             Some(socket) => Pin::new(socket).poll_write(cx, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),

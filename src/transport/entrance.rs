@@ -30,7 +30,7 @@ pub(super) struct Entrance {
 pub(super) struct Newcomer {
     socket: Socket,
     address: Option<SocketAddr>,
-    admitted: Result<(Ticket, Handshake), Refusal>,
+    admitted: Result<Ticket, Refusal>,
 }
 
 impl Entrance {
@@ -38,19 +38,25 @@ impl Entrance {
     pub(super) fn count(&self, socket: Socket) -> Newcomer {
         let address = socket.peer_address();
         let admitted = self.admission.admit(address.map(|address| address.ip()));
-        let admitted = admitted.map(|ticket| (ticket, self.admission.begin_handshake()));
         Newcomer { socket, address, admitted }
     }
 
     /// Waits until it is the newcomer's turn and it speaks HTTP. Who is refused is told so.
     pub(super) async fn enter(&self, newcomer: Newcomer) -> Option<Stream> {
         let Newcomer { socket, address, admitted } = newcomer;
-        let (ticket, handshake) = match admitted {
-            Ok(admitted) => admitted,
+        let ticket = match admitted {
+            Ok(ticket) => ticket,
             Err(refusal) => return self.refuse(socket, refusal).await,
         };
-        // Whoever has said nothing yet costs no work, and takes no turn from those who have.
+        // Whoever has said nothing yet costs no work, and takes neither a place nor a turn from those who have.
         self.in_time(socket.readable()).await.map_err(log_failure).ok()?;
+        let handshake = match self.admission.begin_handshake() {
+            Ok(handshake) => handshake,
+            Err(refusal) => {
+                drop(ticket);
+                return self.refuse(socket, refusal).await;
+            }
+        };
         self.turnstile.pass().await;
         // Kilobytes, and not yet there while a newcomer waits for its turn.
         Box::pin(self.make_out(socket, address, ticket, handshake)).await
@@ -73,7 +79,7 @@ impl Entrance {
         let socket = self.in_time(self.secure(socket)).await.map_err(log_failure).ok()?;
         let is_secure = matches!(socket, Socket::Tls(_));
         let arrival = Arrival::new(address, is_secure, handshake, ticket);
-        Some(Stream::new(socket, arrival, self.header_bytes_max))
+        Some(Stream::new(socket, arrival, self.header_bytes_max, self.timeout))
     }
 
     async fn refuse(&self, socket: Socket, refusal: Refusal) -> Option<Stream> {
@@ -113,4 +119,45 @@ impl Entrance {
 
 fn log_failure(error: io::Error) {
     log::debug!("a connection ends before its first request: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use futures_util::FutureExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::settings::Settings;
+
+    #[actix_rt::test]
+    async fn who_says_nothing_waits_before_the_turnstile_and_keeps_nobody_from_it() {
+        let settings = Settings::default();
+        let entrance = Rc::new(Entrance {
+            admission: Admission::new(&settings, Clock::start()),
+            turnstile: Turnstile::new(),
+            expected: Expected::default(),
+            timeout: settings.handshake_timeout,
+            header_bytes_max: settings.header_bytes_max,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut entering = Vec::new();
+        for _ in 0..40 {
+            let peer = std::net::TcpStream::connect(address).unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            let (newcomer, entrance) = (entrance.count(socket.into()), Rc::clone(&entrance));
+            let enters = actix_rt::spawn(async move { entrance.enter(newcomer).await.is_some() });
+            entering.push((peer, enters));
+        }
+        // All have come as far as they do.
+        tokio::task::yield_now().await;
+        assert!(entrance.turnstile.pass().now_or_never().is_some(), "nobody is before one who speaks");
+        let (mut peer, enters) = entering.swap_remove(20);
+        peer.write_all(b"G").unwrap();
+        assert!(enters.await.unwrap(), "one byte is enough");
+        assert!(entering.iter().all(|(_, enters)| !enters.is_finished()));
+    }
 }

@@ -60,6 +60,11 @@ impl Exit {
         matches!(self.way, Way::Socket(_))
     }
 
+    /// Whether the peer has hung up.
+    pub(super) fn has_been_left(&self) -> bool {
+        matches!(&self.way, Way::Socket(socket) if socket.has_been_left())
+    }
+
     pub(super) fn waiting_bytes(&self) -> usize {
         let sealed = if let Way::Socket(socket) = &self.way { socket.sealed_bytes() } else { 0 };
         self.outbox.bytes() + sealed

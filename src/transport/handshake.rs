@@ -34,7 +34,9 @@ pub(crate) fn negotiate(
         return Err(Problem::upgrade_required("this address speaks WebSocket: connect with ws:// or wss://"));
     }
     if *method != Method::GET || version < Version::HTTP_11 {
-        return Err(Problem::bad_request("a WebSocket handshake is a GET request of HTTP/1.1 or higher"));
+        let detail =
+            format!("a WebSocket handshake is a GET request of HTTP/1.1 or higher, got {method} {version:?}");
+        return Err(Problem::bad_request(detail));
     }
     if !has_token(headers, header::CONNECTION, "upgrade") {
         return Err(Problem::bad_request("the header Connection must contain Upgrade"));

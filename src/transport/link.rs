@@ -1,22 +1,26 @@
 //! One session's connection on its thread: what is said on it, and how it ends. The session reads through it, the fan-out
-//! writes through it, and both doors share it: they differ in the exit only. Most speak WebSocket; what is different about
-//! event streams and long polls is in `events`.
+//! writes through it, and both doors share it: they differ in the exit only. Most speak WebSocket (`websocket`), the others are
+//! event streams and long polls (`events`).
 
+mod ending;
 mod events;
+mod flow;
+mod websocket;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
-use topichub_protocol::code::CloseCode;
 use topichub_protocol::codec::Codec;
-use topichub_protocol::push::{Goodbye, Push};
+use topichub_protocol::push::Push;
 use topichub_protocol::reply::Reply;
-use topichub_protocol::websocket::deflate::{Agreed, Inflaters};
-use topichub_protocol::websocket::{ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode};
+use topichub_protocol::websocket::{Connection, Opcode};
 
+pub(crate) use self::ending::Ending;
+use self::ending::Phase;
+pub(crate) use self::flow::Flow;
+pub(crate) use self::websocket::Terms;
 use super::event_stream::EventStream;
 use super::event_stream::event::COMMENT;
 use super::exit::{Exit, Refused};
@@ -24,53 +28,7 @@ use super::socket::Socket;
 use crate::hub::joined::Joined;
 use crate::hub::outbox::{Outboxes, Part};
 use crate::hub::published::Class;
-use crate::metrics::figure::{Figure, NO_CLOSE_FRAME, Side};
-
-/// A batch of the past is sent when no more than this waits for the peer.
-const ROOM_BYTES: usize = 16 * 1024;
-
-/// How far the end of the connection has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// Messages flow.
-    Open,
-    /// We have sent a close frame and wait for the peer's.
-    Closing,
-    /// All is said. Once the last bytes are out the connection ends at once.
-    Leaving,
-    /// The peer broke the protocol. Once it has our close frame, what else it sends is thrown away until it hangs up:
-    /// hanging up first would reset the connection and could take our close frame along.
-    Lingering,
-    /// Over.
-    Ended,
-}
-
-/// Whether a peer for whom something waits takes any of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// Nothing waits any more.
-    Clear,
-    /// It has taken something since this was last asked.
-    Moving,
-    /// It has taken nothing.
-    Stalled,
-}
-
-/// What the handshake has settled.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    pub(crate) codec: Codec,
-    pub(crate) deflate: Option<Agreed>,
-    pub(crate) message_bytes_max: usize,
-}
-
-/// How a connection ended, or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// Of the first close frame; 1006 without any (RFC 6455 §7.1.5).
-    pub(crate) code: u16,
-    pub(crate) by: Side,
-}
+use crate::metrics::figure::{Figure, Side};
 
 /// What a connection has carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,20 +97,6 @@ impl Link {
         })
     }
 
-    fn websocket(terms: &Terms, outboxes: Rc<Outboxes>, exit: Exit) -> Rc<Self> {
-        let mut config = Config::server(terms.message_bytes_max);
-        if let Some(agreed) = terms.deflate {
-            config = config.with_deflate(agreed);
-        }
-        let class = match (terms.codec, terms.deflate.is_some()) {
-            (Codec::Json, false) => Class::Json,
-            (Codec::MsgPack, false) => Class::MsgPack,
-            (Codec::Json, true) => Class::JsonDeflate,
-            (Codec::MsgPack, true) => Class::MsgPackDeflate,
-        };
-        Self::new(class, Speech::WebSocket(Connection::new(config)), outboxes, exit)
-    }
-
     /// Door A: an upgraded socket.
     pub(crate) fn socket(socket: Socket, terms: &Terms, outboxes: Rc<Outboxes>) -> Rc<Self> {
         Self::websocket(terms, outboxes, Exit::socket(socket))
@@ -170,15 +114,6 @@ impl Link {
     /// The form in which this peer takes messages.
     pub(crate) fn class(&self) -> Class {
         self.class
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state.borrow().phase == Phase::Ended
-    }
-
-    /// How the connection ended; who just hangs up has sent no close frame.
-    pub(crate) fn ending(&self) -> Ending {
-        self.state.borrow().ending.unwrap_or(Ending { code: NO_CLOSE_FRAME, by: Side::Client })
     }
 
     /// What it has carried so far.
@@ -203,42 +138,9 @@ impl Link {
         self.gaps.set(self.gaps.get().wrapping_add(1));
     }
 
-    /// Whether the connection has begun to close. Once said, it is for the caller to [`abort`](Self::abort) it in time.
-    pub(crate) fn begins_to_close(&self) -> bool {
-        let closes = matches!(self.state.borrow().phase, Phase::Closing | Phase::Leaving | Phase::Lingering);
-        closes && !self.parting.replace(true)
-    }
-
     /// Whether anything came from the peer since this was last asked.
     pub(crate) fn take_heard(&self) -> bool {
         self.heard.replace(false)
-    }
-
-    /// Whether so much waits for the peer that it should take some of it before it says more.
-    pub(crate) fn is_clogged(&self) -> bool {
-        self.waiting_bytes() > self.outboxes.limits.get().bytes / 2
-    }
-
-    /// How many bytes the peer has not taken yet.
-    pub(crate) fn waiting_bytes(&self) -> usize {
-        // What is collected to an answer waits for nobody.
-        if self.class == Class::Poll { 0 } else { self.state.borrow().exit.waiting_bytes() }
-    }
-
-    /// Whether something has begun to wait for the peer. Once said, it is for the caller to ask for
-    /// [`flow`](Self::flow) from time to time, until it is clear.
-    pub(crate) fn begins_to_wait(&self) -> bool {
-        self.waiting_bytes() > 0 && !self.watched.replace(true)
-    }
-
-    /// Whether the peer takes what waits.
-    pub(crate) fn flow(&self) -> Flow {
-        let moved = std::mem::take(&mut self.state.borrow_mut().moved);
-        if self.waiting_bytes() == 0 {
-            self.watched.set(false);
-            return Flow::Clear;
-        }
-        if moved { Flow::Moving } else { Flow::Stalled }
     }
 
     /// Appends a reply as this peer takes it.
@@ -255,16 +157,6 @@ impl Link {
             Speech::WebSocket(_) => self.frame(out, |codec, payload| codec.encode_push(push, payload)),
             Speech::Events(stream) => out.append(&mut stream.push(push)),
         }
-    }
-
-    /// Appends one frame; `encode` writes its payload.
-    fn frame(&self, out: &mut Vec<u8>, encode: impl FnOnce(Codec, &mut Vec<u8>)) {
-        let codec = self.codec();
-        let opcode = if codec.is_text() { Opcode::Text } else { Opcode::Binary };
-        let mut payload = Vec::with_capacity(128);
-        encode(codec, &mut payload);
-        out.extend_from_slice(&FrameHeader::new(opcode, payload.len()).encode());
-        out.append(&mut payload);
     }
 
     /// Sends frames of our own making (replies, control frames, the head of the response) if the connection is open.
@@ -304,37 +196,6 @@ impl Link {
         taken
     }
 
-    /// Whether the peer has taken everything so far.
-    pub(crate) fn is_clear(&self) -> bool {
-        !self.awaited.get() && self.waiting_bytes() == 0
-    }
-
-    /// Whether there is room for more of the past: it goes out by pieces, so that the live messages of other topics
-    /// are never far behind.
-    pub(crate) fn has_room(&self) -> bool {
-        self.waiting_bytes() <= ROOM_BYTES
-    }
-
-    /// Somebody has more for the peer as soon as there is room.
-    pub(crate) fn await_room(&self) {
-        if !self.awaited.replace(true) {
-            self.state.borrow().wake_session();
-        }
-    }
-
-    /// Whether there is room for what somebody has; said once for each time that it was awaited.
-    pub(crate) fn takes_more(&self, cx: &mut Context<'_>) -> bool {
-        if !self.awaited.get() {
-            return false;
-        }
-        let state = self.state.borrow();
-        let takes = state.phase == Phase::Open && state.exit.waiting_bytes() == 0 && state.exit.poll_room(cx);
-        if takes {
-            self.awaited.set(false);
-        }
-        takes
-    }
-
     /// Sends if the connection is open, and sees to what comes of it.
     fn while_open(&self, send: impl FnOnce(&mut State) -> Result<(), Refused>) {
         let mut state = self.state.borrow_mut();
@@ -358,56 +219,6 @@ impl Link {
         self.outboxes.tally.add(Figure::BYTES_OUT, state.exit.sent_bytes() - before);
     }
 
-    /// Disconnects a slow consumer: instead of what it would not read it gets the reason, if it reads on in time.
-    pub(crate) fn give_up(&self, reason: &str) {
-        let mut state = self.state.borrow_mut();
-        if state.phase == Phase::Open {
-            self.give_up_in(&mut state, reason);
-        }
-    }
-
-    fn give_up_in(&self, state: &mut State, reason: &str) {
-        log::debug!("a slow consumer is disconnected: {reason}");
-        self.outboxes.tally.add(Figure::SLOW_CONSUMERS, 1);
-        state.exit.drop_unbegun();
-        self.say_goodbye(state, CloseCode::SlowConsumer, reason, None);
-    }
-
-    /// Closes the connection with a `goodbye` and a close frame, and waits for the peer's.
-    pub(crate) fn close(&self, code: CloseCode, reason: &str) {
-        self.close_for(code, reason, None);
-    }
-
-    /// The same; who comes back is to wait for `after`.
-    pub(crate) fn close_for(&self, code: CloseCode, reason: &str, after: Option<Duration>) {
-        let mut state = self.state.borrow_mut();
-        if state.phase == Phase::Open {
-            self.say_goodbye(&mut state, code, reason, after);
-        }
-    }
-
-    fn say_goodbye(&self, state: &mut State, code: CloseCode, reason: &str, after: Option<Duration>) {
-        let goodbye = Goodbye { code, reason: reason.to_owned(), after };
-        let push = Push::Goodbye(goodbye.clone());
-        let mut out = Vec::new();
-        let phase = match &mut state.speech {
-            Speech::WebSocket(websocket) => {
-                self.frame(&mut out, |codec, payload| codec.encode_push(&push, payload));
-                websocket.close(code.as_u16(), reason, &mut out);
-                Phase::Closing
-            }
-            Speech::Events(stream) => {
-                out = stream.push(&push);
-                out = if self.class == Class::Poll { stream.collect(&out).unwrap_or_default() } else { out };
-                stream.close(&goodbye);
-                Phase::Leaving
-            }
-        };
-        state.ending.get_or_insert(Ending { code: code.as_u16(), by: Side::Server });
-        self.says(1);
-        self.say_last(state, &out, phase);
-    }
-
     /// Asks the peer for a sign of life, or shows it that the server is alive. Whether it is to answer.
     pub(crate) fn ping(&self) -> bool {
         let mut out = Vec::new();
@@ -425,18 +236,6 @@ impl Link {
             self.send(&out);
         }
         answers
-    }
-
-    /// Ends the connection now, whatever the peer has not taken.
-    pub(crate) fn abort(&self) {
-        let mut state = self.state.borrow_mut();
-        state.exit.abort();
-        state.end();
-    }
-
-    /// The transport has nothing more to say.
-    pub(crate) fn peer_has_gone(&self) {
-        self.state.borrow_mut().end();
     }
 
     /// Has the session look again.
@@ -467,74 +266,6 @@ impl Link {
     /// Reads once from the socket. `Ready(0)` at its end.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<usize> {
         self.state.borrow_mut().exit.poll_read(cx, into)
-    }
-
-    /// Takes bytes from the peer. Each command in them goes to `command`, which may append frames in answer; all
-    /// answers leave together.
-    pub(crate) fn receive(
-        &self,
-        mut input: &mut [u8],
-        inflaters: &mut Inflaters,
-        mut command: impl FnMut(&[u8], &mut Vec<u8>),
-    ) {
-        self.heard.set(true);
-        self.bytes_in.set(self.bytes_in.get() + input.len() as u64);
-        self.outboxes.tally.add(Figure::BYTES_IN, input.len() as u64);
-        let mut out = Vec::new();
-        while !input.is_empty() {
-            let mut state = self.state.borrow_mut();
-            if matches!(state.phase, Phase::Leaving | Phase::Lingering | Phase::Ended) {
-                return;
-            }
-            let Speech::WebSocket(websocket) = &mut state.speech else { return };
-            let received = websocket.receive_with(input, &mut out, inflaters);
-            let consumed = received.consumed;
-            match received.event {
-                Some(Event::Message { kind, bytes }) if kind == self.kind() => {
-                    drop(state);
-                    self.messages_in.set(self.messages_in.get().wrapping_add(1));
-                    self.outboxes.tally.add(Figure::MESSAGES_IN, 1);
-                    command(&bytes, &mut out);
-                }
-                Some(Event::Message { .. }) => {
-                    let name = if self.codec().is_text() { "text" } else { "binary" };
-                    let reason = format!("{} goes in {name} frames", self.codec().subprotocol());
-                    let _ = state.exit.send_last(&std::mem::take(&mut out), &self.outboxes);
-                    self.say_goodbye(&mut state, CloseCode::UnsupportedData, &reason, None);
-                }
-                Some(Event::Closed(closed)) => {
-                    log::debug!("a connection closes: {closed:?}");
-                    let lingers = matches!(closed.by, ClosedBy::Violation(_));
-                    let by = if lingers { Side::Server } else { Side::Client };
-                    state.ending.get_or_insert(Ending { code: closed.code, by });
-                    let phase = if lingers { Phase::Lingering } else { Phase::Leaving };
-                    return self.say_last(&mut state, &out, phase);
-                }
-                Some(Event::Ping(_) | Event::Pong(_)) | None => {}
-            }
-            input = &mut input[consumed..];
-        }
-        if !out.is_empty() {
-            self.send(&out);
-        }
-    }
-
-    /// Sends the last words and goes on to `phase`.
-    fn say_last(&self, state: &mut State, bytes: &[u8], phase: Phase) {
-        let sent_before = state.exit.sent_bytes();
-        let sent = state.exit.send_last(bytes, &self.outboxes);
-        self.count_sent(state, sent_before);
-        match sent {
-            Ok(()) => {
-                state.phase = phase;
-                state.wake();
-            }
-            Err(_) => state.end(),
-        }
-    }
-
-    fn kind(&self) -> MessageKind {
-        if self.codec().is_text() { MessageKind::Text } else { MessageKind::Binary }
     }
 
     /// Door B: the next bytes of the response's body, `None` at its end.
@@ -571,15 +302,5 @@ impl State {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
-    }
-
-    /// The connection is over: the socket closes now.
-    fn end(&mut self) {
-        if let Speech::Events(stream) = &mut self.speech {
-            stream.end();
-        }
-        self.exit.close();
-        self.phase = Phase::Ended;
-        self.wake_session();
     }
 }

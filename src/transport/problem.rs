@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use actix_http::StatusCode;
 use actix_web::http::header;
@@ -78,9 +79,10 @@ impl Problem {
         Self::new(ErrorCode::Unavailable, "the hub has stopped")
     }
 
-    pub(crate) fn request_timeout() -> Self {
-        let problem = Self::new(ErrorCode::Timeout, "the body did not come in time");
-        Self { status: StatusCode::REQUEST_TIMEOUT, ..problem }
+    /// A part of a request was not there after so long.
+    pub(crate) fn too_late(part: &str, max: Duration) -> Self {
+        let detail = format!("the {part} of the request did not come within the limit of {max:?}");
+        Self { status: StatusCode::REQUEST_TIMEOUT, ..Self::new(ErrorCode::Timeout, detail) }
     }
 
     /// The head of a request is longer than so many bytes.

@@ -32,6 +32,11 @@ impl HeadWatch {
         self.max
     }
 
+    /// Whether anything has come.
+    pub(super) fn has_begun(&self) -> bool {
+        self.seen > 0
+    }
+
     pub(super) fn see(&mut self, bytes: &[u8]) -> HeadProgress {
         for byte in bytes {
             self.seen += 1;

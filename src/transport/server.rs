@@ -4,6 +4,7 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_codec::Framed;
 use actix_http::{ConnectionType, HttpService, Protocol, Request, h1};
@@ -100,8 +101,8 @@ fn http_service<Accepted: Into<Socket> + 'static>(
             Err::<HttpResponse, _>(Problem::not_found("there is nothing at this address"))
         }))
         .wrap_fn(move |request, app| {
-            let arrival = request.request().conn_data::<Rc<Arrival>>();
-            arrival.into_iter().for_each(|arrival| arrival.end_handshake());
+            let arrival = request.request().conn_data::<Rc<Arrival>>().cloned();
+            arrival.iter().for_each(|arrival| arrival.end_handshake());
             let is_too_long = head_bytes(request.uri(), request.headers()) > header_bytes_max;
             let answer = if is_too_long { Err(request) } else { Ok(app.call(request)) };
             let hub = drained.clone();
@@ -113,6 +114,7 @@ fn http_service<Accepted: Into<Socket> + 'static>(
                         request.into_response(problem.error_response()).map_into_right_body()
                     }
                 };
+                arrival.iter().for_each(|arrival| arrival.has_answer());
                 if hub.is_draining() {
                     // Whoever goes on is to find another server.
                     answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
@@ -147,7 +149,8 @@ fn http_service<Accepted: Into<Socket> + 'static>(
         }
     };
     let http = HttpService::build()
-        .client_request_timeout(handshake_timeout)
+        // The stream sees to it, for every request.
+        .client_request_timeout(Duration::ZERO)
         // Who sends no more has hung up: nothing is kept waiting for them.
         .h1_allow_half_closed(false)
         .on_connect_ext(|stream: &Stream, connection| _ = connection.insert(Rc::clone(&stream.arrival)))

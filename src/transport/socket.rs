@@ -1,13 +1,15 @@
 //! The kinds of socket that connections come on, as one type. It knows bytes only; what they mean is not known here.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -64,14 +66,28 @@ impl Socket {
         }
     }
 
-    /// Waits until the peer has said something, or has hung up.
+    /// Waits until the peer has said something, or has hung up. It looks, because tokio takes some sockets for readable
+    /// before it knows.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        let mut byte = [MaybeUninit::uninit()];
+        let look = || self.as_sock_ref().peek(&mut byte).map(|_| ());
         match self {
-            Self::Tcp(stream) => stream.readable().await,
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, look).await,
             #[cfg(unix)]
-            Self::Unix(stream) => stream.readable().await,
+            Self::Unix(stream) => stream.async_io(Interest::READABLE, look).await,
             Self::Tls(_) => Ok(()),
         }
+    }
+
+    /// Whether the peer has hung up, as far as the event loop has heard: the kernel is not asked.
+    pub(crate) fn has_been_left(&self) -> bool {
+        let ready = match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.ready(Interest::READABLE).now_or_never(),
+            Self::Tls(tls) => tls.stream().ready(Interest::READABLE).now_or_never(),
+        };
+        matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
     }
 
     /// How many bytes are sealed that the kernel has not taken. Before they are gone nothing else is written.

@@ -128,6 +128,9 @@ async fn sessions_are_listed_page_by_page_over_all_threads() {
     assert_eq!(root(&server, "POST", &format!("/sessions/{id}/disconnect"))["ended"], 1);
     wait_until("it is gone", || server.hub.sessions() == 6);
     assert_eq!(ask(&server, ROOT, "POST", &format!("/sessions/{id}/disconnect"), "").status, 404);
+    let unknown = ask(&server, ROOT, "POST", "/sessions/ada/disconnect", "");
+    assert_eq!(unknown.status, 400);
+    assert_eq!(unknown.json()["detail"], "a session's id is a UUID, got \"ada\"");
     assert_eq!(root(&server, "POST", "/users/bob/disconnect")["ended"], 3);
     for client in clients.iter_mut().skip(1).step_by(2) {
         assert_eq!(closed(client).await, (4005, "never".into()));

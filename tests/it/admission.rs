@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -52,19 +53,19 @@ async fn one_address_can_be_limited() {
 }
 
 #[actix_web::test]
-async fn who_says_nothing_takes_no_places_from_those_who_have_said_what_they_want() {
+async fn who_has_begun_to_ask_takes_no_places_from_those_who_have_said_what_they_want() {
     let server = Server::with(Door::A, settings(|settings| settings.handshakes_max = 2));
     let mut session = server.connect(JSON).await;
     let mut publisher = server.request_raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     read_ok(&mut publisher);
-    let mut silent = Vec::new();
-    // Those who ask may take the place of one who is silent, so there is always one more of these.
+    let mut begun = Vec::new();
+    // Those who ask may take the place of one who has only begun, so there is always one more of these.
     let mut answer = String::new();
     wait_until("two are waited for", || {
-        silent.push(TcpStream::connect(server.address).unwrap());
+        begun.push(server.request_raw("GET /ws HTTP/1.1\r\n"));
         answer.clear();
         let mut socket = server.request_raw(&upgrade("Connection: close\r\n"));
-        let _ = socket.set_read_timeout(Some(std::time::Duration::from_millis(200)));
+        let _ = socket.set_read_timeout(Some(Duration::from_millis(200)));
         let _ = socket.read_to_string(&mut answer);
         answer.starts_with("HTTP/1.1 503 ")
     });
@@ -74,7 +75,35 @@ async fn who_says_nothing_takes_no_places_from_those_who_have_said_what_they_wan
     publisher.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     read_ok(&mut publisher);
     assert_eq!(session.ask(json!({"op": "ping", "id": 1})).await["op"], "pong");
+    drop(begun);
+}
+
+#[actix_web::test]
+async fn who_says_nothing_holds_no_place_that_one_who_speaks_needs() {
+    // One worker takes them in the order in which they come.
+    let settings = settings(|settings| settings.handshakes_max = 1);
+    let server = Server::with_workers(Door::A, settings, 1);
+    let silent: Vec<_> = (0..20).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let mut session = server.connect(JSON).await;
+    assert_eq!(session.ask(json!({"op": "ping", "id": 1})).await["op"], "pong");
     drop(silent);
+}
+
+#[actix_web::test]
+async fn who_stays_silent_is_hung_up_on_in_time_and_without_a_word() {
+    let settings = settings(|settings| {
+        settings.handshake_timeout = Duration::from_millis(300);
+        settings.connections_max = 1;
+    });
+    let server = Server::with(Door::A, settings);
+    let begun = Instant::now();
+    let mut silent = server.request_raw("");
+    let mut answer = Vec::new();
+    silent.read_to_end(&mut answer).unwrap();
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    // Its place is free.
+    assert_eq!(server.connect(JSON).await.ask(json!({"op": "ping", "id": 1})).await["op"], "pong");
 }
 
 fn read_ok(socket: &mut TcpStream) {

@@ -91,6 +91,14 @@ async fn requests_that_are_no_handshake_are_told_what_is_missing() {
 }
 
 #[actix_web::test]
+async fn a_handshake_by_another_method_is_told_what_it_was() {
+    let server = Server::start(Door::A);
+    let (status, body) = answer(&server, &upgrade("").replace("GET", "POST"));
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("got POST HTTP/1.1"), "{body}");
+}
+
+#[actix_web::test]
 async fn a_websocket_elsewhere_is_not_found() {
     let server = Server::start(Door::A);
     let (status, body) = answer(&server, &upgrade("").replace("/ws", "/elsewhere"));
@@ -103,8 +111,25 @@ async fn a_handshake_that_never_ends_is_given_up() {
     let mut settings = Settings::default();
     settings.handshake_timeout = std::time::Duration::from_millis(300);
     let server = Server::with(Door::A, settings);
-    let (status, _) = answer(&server, "GET /ws HTTP/1.1\r\nHost: local");
+    let (status, text) = answer(&server, "GET /ws HTTP/1.1\r\nHost: local");
     assert_eq!(status, 408);
+    assert!(text.contains("did not come within the limit of 300ms"), "{text}");
+}
+
+#[actix_web::test]
+async fn a_later_request_that_never_ends_is_given_up_too() {
+    let mut settings = Settings::default();
+    settings.handshake_timeout = std::time::Duration::from_millis(300);
+    let server = Server::with(Door::A, settings);
+    for half in ["GET /healthz HTTP/1.1\r\nHost: local", "GET /ws HTT"] {
+        let mut socket = server.request_raw("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert!(read_head(&mut socket).starts_with("HTTP/1.1 200 "));
+        socket.write_all(half.as_bytes()).unwrap();
+        let mut text = String::new();
+        let read = socket.read_to_string(&mut text);
+        assert!(read.is_ok(), "it is still there after {text:?}");
+        assert!(text.contains("HTTP/1.1 408 "), "{text}");
+    }
 }
 
 #[actix_web::test]

@@ -327,6 +327,24 @@ async fn a_handshake_that_fails_or_never_ends_gives_its_place_back() {
 }
 
 #[actix_web::test]
+async fn who_shakes_hands_and_says_nothing_is_hung_up_on_in_time_and_without_a_word() {
+    let authority = Authority::new("silent");
+    let mut settings = Settings::default();
+    settings.handshake_timeout = Duration::from_millis(300);
+    let server = serve(settings, &Tls::new(authority.settings()).unwrap());
+    let config = Arc::new(authority.client());
+    for (sent, answered) in [("", ""), ("GET /healthz HTT", "HTTP/1.1 408 ")] {
+        let mut tunnel = tunnel(&server, &config).unwrap();
+        tunnel.conn.complete_io(&mut tunnel.sock).unwrap();
+        tunnel.write_all(sent.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let read = tunnel.read_to_string(&mut answer);
+        assert!(read.is_ok(), "{read:?} after {answer:?}");
+        assert!(answer.starts_with(answered) && answer.is_empty() == answered.is_empty(), "{answer}");
+    }
+}
+
+#[actix_web::test]
 async fn what_is_no_record_ends_a_session_and_hurts_nobody() {
     let authority = Authority::new("garbage");
     let server = serve(Settings::default(), &Tls::new(authority.settings()).unwrap());

@@ -124,10 +124,10 @@ def reset(raw: RawPeer) -> None:
 
 
 def silent_connections(server: Address, tally: Tally) -> None:
-    """More connections than there may be handshakes, of which half say a word, and that is all."""
+    """Connections of which half say a word, more than there may be handshakes, and that is all."""
     with ExitStack() as stack:
         poll, peers = select.poll(), {}
-        for index in range(300):
+        for index in range(600):
             raw = stack.enter_context(RawPeer(server))
             if index % 2:
                 pour(raw, b"GET ")

@@ -10,7 +10,7 @@ use topichub_protocol::reply::Published;
 use super::caller::caller;
 use super::openapi::{Binary, EntryAnswer, PublishEntry, PublishedDocument, TopicName};
 use super::representation::content_type;
-use super::request::{Place, query_of, read, topic_of};
+use super::request::{Place, query_of, read, shown, topic_of};
 use crate::embed::{Hub, PublishError};
 use crate::hub::grants::Action;
 use crate::hub::identity::Identity;
@@ -26,9 +26,7 @@ enum Form {
 
 impl Form {
     fn of(request: &HttpRequest) -> Self {
-        let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence =
-            value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence = type_of(request).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
             // `curl -d` names its data a form; there is no topic whose data is one.
             "" | "application/json" | "text/json" | "application/x-www-form-urlencoded" => {
@@ -42,6 +40,11 @@ impl Form {
             _ => Self::Bytes,
         }
     }
+}
+
+fn type_of(request: &HttpRequest) -> &str {
+    let value = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
 }
 
 /// Publish a message
@@ -114,7 +117,10 @@ pub(super) async fn publish_batch(
     let caller = caller(&hub, &request).await?;
     let body = read(&hub, body, hub.settings().batch_bytes_max).await?;
     let Form::Encoded(codec) = Form::of(&request) else {
-        return Err(Problem::bad_request("a batch is application/json or application/msgpack"));
+        let got = shown(type_of(&request));
+        return Err(Problem::bad_request(format!(
+            "a batch is application/json or application/msgpack, got {got:?}"
+        )));
     };
     let batch = codec.decode_batch(&body)?;
     let mut answers = Vec::with_capacity(batch.len());

@@ -12,14 +12,17 @@ use topichub_protocol::topic::Topic;
 use crate::embed::Hub;
 use crate::transport::problem::Problem;
 
+/// How much of what was sent an answer repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 64;
+
 /// Reads a body of at most `max` bytes. A peer that is slower with it than with a handshake is given up.
 pub(super) async fn read(hub: &Hub, body: web::Payload, max: usize) -> Result<Bytes, Problem> {
-    let read = tokio::time::timeout(hub.settings().handshake_timeout, body.to_bytes_limited(max));
-    match read.await {
+    let timeout = hub.settings().handshake_timeout;
+    match tokio::time::timeout(timeout, body.to_bytes_limited(max)).await {
         Ok(Ok(Ok(bytes))) => Ok(bytes),
         Ok(Ok(Err(_))) => Err(Problem::bad_request("the body could not be read")),
         Ok(Err(_)) => Err(Problem::new(ErrorCode::TooLarge, format!("the body is longer than {max} bytes"))),
-        Err(_) => Err(Problem::request_timeout()),
+        Err(_) => Err(Problem::too_late("body", timeout)),
     }
 }
 
@@ -41,10 +44,10 @@ pub(super) fn topic_of(request: &HttpRequest, place: Place) -> Result<Topic, Pro
         Place::Last => segments.next(),
         Place::LastButOne => segments.nth(1),
     };
-    let text = percent_decode_str(text.unwrap_or_default()).decode_utf8();
-    let text = text.map_err(|_| invalid("the topic is not UTF-8".to_owned()))?;
-    let shown: String = text.chars().take(64).collect();
-    Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {shown:?}: {error}")))
+    let sent = text.unwrap_or_default();
+    let text = percent_decode_str(sent).decode_utf8();
+    let text = text.map_err(|_| invalid(format!("the topic {:?} is not UTF-8", shown(sent))))?;
+    Topic::parse(&text).map_err(|error| invalid(format!("invalid topic {:?}: {error}", shown(&text))))
 }
 
 /// The parameters of the query, as forms and `URLSearchParams` write them: percent-encoded, a blank as a `+`.
@@ -57,10 +60,15 @@ pub(super) fn query_of(request: &HttpRequest) -> Result<Query<'static>, Problem>
     parameters.map(parameter).collect::<Result<_, _>>().map(Query::new)
 }
 
-fn decoded(text: &str) -> Result<Cow<'static, str>, Problem> {
-    let text = text.replace('+', " ");
+fn decoded(sent: &str) -> Result<Cow<'static, str>, Problem> {
+    let text = sent.replace('+', " ");
     match percent_decode_str(&text).decode_utf8() {
         Ok(text) => Ok(text.into_owned().into()),
-        Err(_) => Err(Problem::bad_request("the query is not UTF-8")),
+        Err(_) => Err(Problem::bad_request(format!("{:?} in the query is not UTF-8", shown(sent)))),
     }
+}
+
+/// So much of what was sent that an answer may repeat it.
+pub(super) fn shown(sent: &str) -> String {
+    sent.chars().take(SHOWN_CHARS_MAX).collect()
 }

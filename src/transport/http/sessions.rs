@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::caller::permit_admin;
 use super::parameters::{page_limit, parameters};
-use super::request::read;
+use super::request::{read, shown};
 use crate::administration::SessionStatus;
 use crate::embed::Hub;
 use crate::transport::problem::Problem;
@@ -117,7 +117,9 @@ pub(super) async fn disconnect(
     session: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     permit_admin(&hub, &request).await?;
-    let id = Uuid::parse_str(&session).map_err(|_| Problem::bad_request("a session's id is a UUID"))?;
+    let id = Uuid::parse_str(&session);
+    let id =
+        id.map_err(|_| Problem::bad_request(format!("a session's id is a UUID, got {:?}", shown(&session))))?;
     if hub.disconnect_session(id).await {
         Ok(HttpResponse::Ok().json(Ended { ended: 1 }))
     } else {
