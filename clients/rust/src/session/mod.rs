@@ -2,6 +2,7 @@
 //! No sockets, tasks, clock or dice live here; `driver` has those.
 
 mod asking;
+mod echoes;
 mod identity;
 mod life;
 mod named;

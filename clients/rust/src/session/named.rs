@@ -6,6 +6,7 @@ use std::time::Duration;
 use topichub_protocol::{Epoch, Filter, Position, Replay, SubscribeOptions, Topic};
 
 use super::ReaderId;
+use super::echoes::Echoes;
 use crate::event::Event;
 
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct Named {
     /// The server has agreed once: from then on what comes of these topics is ours, and positions say what is to come.
     pub(super) begun: bool,
     pub(super) past: Option<Past>,
+    pub(super) echoes: Echoes,
     /// How often in a row the server has refused it for now.
     pub(super) refusals: u32,
 }
@@ -96,6 +98,7 @@ impl Named {
             stage: Stage::Unasked,
             begun: false,
             past: None,
+            echoes: Echoes::default(),
             refusals: 0,
         }
     }

@@ -70,6 +70,26 @@ impl Names {
         &known.places
     }
 
+    /// We have published a message ourselves. Where somebody wants the echo, it comes to all, as it does live.
+    pub(super) fn published(&mut self, topic: &Topic, position: Position) {
+        let taking = || self.list.iter().filter(|named| named.takes(topic));
+        if taking().all(|named| !named.options.echo) {
+            for named in self.list.iter_mut().filter(|named| named.takes(topic)) {
+                named.echoes.add(topic, position);
+            }
+        }
+    }
+
+    /// Whether it is our own message that comes again, and none of these wants it.
+    fn is_withheld(&self, topic: &Topic, position: Option<Position>, takers: &[usize]) -> bool {
+        let mut taking = takers.iter().filter_map(|at| self.list.get(*at));
+        let wants = |named: &Named| named.options.echo;
+        if taking.clone().any(wants) {
+            return false;
+        }
+        position.is_some_and(|position| taking.any(|named| named.echoes.has(topic, position)))
+    }
+
     /// Brings a message to the readers of these names, unless it is from before the known position. The position that
     /// its topic has reached by it.
     pub(super) fn hand_out(
@@ -88,6 +108,7 @@ impl Names {
         let is_known = known
             .zip(position)
             .is_some_and(|(known, new)| known.epoch == new.epoch && new.offset <= known.offset);
+        let is_withheld = self.is_withheld(&message.topic, position, takers);
         let mut reached = None;
         let mut last: Option<(ReaderId, bool)> = None;
         for at in takers {
@@ -100,6 +121,9 @@ impl Names {
                 reached = position;
             }
             let replayed = named.advance(&message.topic, position);
+            if is_withheld {
+                continue;
+            }
             for reader in &named.readers {
                 if let Some((reader, replayed)) = last.replace((*reader, replayed)) {
                     let message = Message { replayed, ..message.clone() };

@@ -75,6 +75,9 @@ impl Session {
                 self.output.push_back(Output::Settle(order.ticket, Err(why)));
             }
             (Waiting::Order(order), reply) => {
+                if let Reply::Published { topic, position, duplicate: false, .. } = &reply {
+                    self.names.published(topic, *position);
+                }
                 self.output.push_back(Output::Settle(order.ticket, Ok(Some(reply))));
             }
             (Waiting::Authenticate | Waiting::Subscribe(..) | Waiting::Unsubscribe, _) => {}
