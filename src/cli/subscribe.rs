@@ -176,7 +176,8 @@ fn place(subscribed: &Subscribed) -> String {
 
 /// One line, at once: whoever reads may wait for each.
 fn print(message: &Message) -> io::Result<()> {
-    let Message { topic, offset, payload, .. } = message;
+    let Message { topic, offset, .. } = message;
+    let payload = message.payload().map_err(io::Error::other)?;
     let mut line = b"{\"topic\":".to_vec();
     serde_json::to_writer(&mut line, topic.as_str())?;
     write!(line, ",\"offset\":{offset},\"{}\":", payload.json_key())?;

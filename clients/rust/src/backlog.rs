@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 
 use topichub_protocol::{Filter, Topic};
 
-use crate::event::{Event, Gap, GapReason, Message};
+use crate::event::{Event, Gap, GapReason};
+use crate::message::Message;
 
 /// What happens when a subscription's reader does not keep up and its buffer is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -160,18 +161,13 @@ mod tests {
     use topichub_protocol::{Epoch, Payload};
 
     use super::*;
+    use crate::message::{Body, Content};
 
     fn message(topic: &str, offset: u64) -> Event {
         let payload = Payload::of(&offset).unwrap();
         let topic = Topic::parse(topic).unwrap();
-        Event::Message(Message {
-            topic,
-            offset,
-            epoch: Some(Epoch(1)),
-            payload,
-            replayed: false,
-            extras: None,
-        })
+        let body = Body::Read(Content { payload, extras: None });
+        Event::Message(Message { topic, offset, epoch: Some(Epoch(1)), replayed: false, body })
     }
 
     /// Each event as text: `a3` is a message, `a1-2` a gap.

@@ -1,60 +1,9 @@
-//! What a subscription yields: messages, and the events around them.
+//! What happens to a subscription, messages among it.
 
-use std::sync::Arc;
-
-use serde::de::DeserializeOwned;
 pub use topichub_protocol::PresenceChange;
-use topichub_protocol::message::{Extras, Meta};
-use topichub_protocol::{Epoch, Filter, Payload, Position, ReplyTo, Topic, push};
+use topichub_protocol::{Epoch, Filter, Position, push};
 
-use crate::error::Error;
-
-/// One published item. Cheap to clone.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    /// The topic it was published to, also when a pattern brought it.
-    pub topic: Topic,
-    /// Its index in the topic, from 1.
-    pub offset: u64,
-    /// Which incarnation of the topic's log the offset belongs to; `None` if the server has not told us yet, which
-    /// happens only in queue groups and with patterns too wide for a replay.
-    pub epoch: Option<Epoch>,
-    /// Its data, as the bytes it came as.
-    pub payload: Payload,
-    /// Whether it was published before we asked: it comes from history.
-    pub replayed: bool,
-    pub(crate) extras: Option<Arc<Extras>>,
-}
-
-impl Message {
-    /// Reads the data as `T`, whichever codec brought it. Data that is bytes reads as `bytes::Bytes` and its like only.
-    ///
-    /// # Errors
-    /// [`Error::Payload`] if it has not the shape of `T`.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        Ok(self.payload.deserialize()?)
-    }
-
-    /// Where it stands in its topic; what [`Subscribe::after`](crate::Subscribe::after) goes on from.
-    pub fn position(&self) -> Option<Position> {
-        self.epoch.map(|epoch| Position { epoch, offset: self.offset })
-    }
-
-    /// Which of the topic's things it is about.
-    pub fn key(&self) -> Option<&str> {
-        self.extras.as_ref()?.key.as_deref()
-    }
-
-    /// What the publisher passed along.
-    pub fn meta(&self) -> Option<&Meta> {
-        self.extras.as_ref()?.meta.as_ref()
-    }
-
-    /// Where an answer goes, if the publisher waits for one; see [`Hub::reply`](crate::Hub::reply).
-    pub fn reply_to(&self) -> Option<ReplyTo> {
-        self.extras.as_ref()?.reply_to
-    }
-}
+use crate::message::Message;
 
 /// What happens to a subscription, in order.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use crate::ask::{History, IntoPayload, Name, Publish, Request, Subscribe};
 use crate::backlog::{Backlog, Full};
 use crate::driver::{Answering, Job};
 use crate::error::Error;
-use crate::event::Message;
+use crate::message::Message;
 use crate::session::{ReaderId, Served};
 use crate::subscription::{Mailbox, Subscription};
 

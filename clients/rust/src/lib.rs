@@ -18,6 +18,7 @@ mod error;
 mod event;
 mod handshake;
 mod hub;
+mod message;
 mod orders;
 mod session;
 mod subscription;
@@ -31,8 +32,9 @@ pub use backlog::Full;
 pub use backoff::Backoff;
 pub use connect::{Connect, connect};
 pub use error::{Advice, Error};
-pub use event::{Event, Gap, GapReason, Message, Presence, Subscribed};
+pub use event::{Event, Gap, GapReason, Presence, Subscribed};
 pub use hub::{Hub, State};
+pub use message::Message;
 pub use orders::Offline;
 pub use subscription::{Events, Subscription};
 

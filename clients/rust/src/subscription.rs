@@ -14,8 +14,9 @@ use crate::ask::Change;
 use crate::backlog::{Backlog, Pushed};
 use crate::driver::Job;
 use crate::error::Error;
-use crate::event::{Event, Message};
+use crate::event::Event;
 use crate::hub::Hub;
+use crate::message::Message;
 use crate::session::ReaderId;
 
 /// The messages of a topic or pattern: a [`Stream`] of `Result<Message, Error>`.

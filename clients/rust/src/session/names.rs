@@ -7,7 +7,8 @@ use topichub_protocol::{Position, Topic};
 
 use super::named::Named;
 use super::{Output, ReaderId};
-use crate::event::{Event, Message};
+use crate::event::Event;
+use crate::message::Message;
 
 #[derive(Debug, Default)]
 pub(super) struct Names {

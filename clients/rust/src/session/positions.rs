@@ -7,7 +7,7 @@ use topichub_protocol::{Filter, Position, Topic};
 
 use super::Output;
 use super::names::{Names, Takers};
-use crate::event::Message;
+use crate::message::Message;
 
 /// The most topics that are remembered. Of those forgotten, all that is retained comes again after a reconnect.
 const TOPICS_MAX: usize = 100_000;

@@ -10,7 +10,8 @@ use super::names::Takers;
 use super::{Output, Session, Waiting};
 use crate::codec::{self, Plain};
 use crate::error::Error;
-use crate::event::{Event, Gap, Message, Presence};
+use crate::event::{Event, Gap, Presence};
+use crate::message::{Body, Content, Message};
 
 impl Session {
     /// A text message.
@@ -36,7 +37,8 @@ impl Session {
     fn said(&mut self, bytes: &[u8], now: Duration) {
         match codec::decode(self.options.codec, bytes) {
             Ok(Some(ServerMessage::Push(Push::Message { topic, offset, epoch, payload, extras }))) => {
-                self.message(Message { topic, offset, epoch, payload, replayed: false, extras });
+                let body = Body::Read(Content { payload, extras });
+                self.message(Message { topic, offset, epoch, replayed: false, body });
             }
             Ok(Some(ServerMessage::Push(push))) => self.push(push, now),
             Ok(Some(ServerMessage::Reply(reply))) => self.reply(reply, now),
@@ -100,8 +102,9 @@ impl Session {
     }
 
     /// Whether the plain message could be taken.
-    fn plain(&mut self, Plain { topic, offset, epoch, payload }: Plain<'_>) -> bool {
-        let message = |topic| Message { topic, offset, epoch, payload, replayed: false, extras: None };
+    fn plain(&mut self, Plain { topic, offset, epoch, unread }: Plain<'_>) -> bool {
+        let body = Body::Unread(unread);
+        let message = |topic| Message { topic, offset, epoch, replayed: false, body };
         let Self { names, positions, output, .. } = self;
         if let Some(place) = positions.find(topic) {
             place.take(message(place.topic.clone()), names, output);
