@@ -110,6 +110,17 @@ impl Backlog {
         Some(event)
     }
 
+    /// Takes so many of the oldest events at most; if that is all of them, without touching each. `taken` is empty.
+    pub(crate) fn take(&mut self, taken: &mut VecDeque<Event>, max: usize) {
+        if self.events.len() > max {
+            return taken.extend(std::iter::from_fn(|| self.pop()).take(max));
+        }
+        self.taken += self.events.len() as u64;
+        (self.messages, self.zone) = (0, 0);
+        self.gaps.clear();
+        std::mem::swap(&mut self.events, taken);
+    }
+
     /// Makes a gap of the oldest message, or makes the gap longer that stands for its topic already.
     fn drop_oldest(&mut self) {
         let at = self.zone;
@@ -208,6 +219,29 @@ mod tests {
             backlog.push(message("a", offset));
         }
         assert_eq!(rest(&mut backlog), ["a3-4", "a5"]);
+    }
+
+    #[test]
+    fn what_is_taken_together_is_what_is_taken_one_by_one() {
+        for max in [1, 3, 100] {
+            let (mut one_by_one, mut together) = (backlog(4, Full::Drop), backlog(4, Full::Drop));
+            let mut taken = Vec::new();
+            for offset in 1..=20 {
+                one_by_one.push(message("a", offset));
+                together.push(message("a", offset));
+                if offset % 7 == 0 {
+                    let mut some = VecDeque::new();
+                    together.take(&mut some, max);
+                    taken.extend(some.iter().map(|event| format!("{event:?}")));
+                    let same: Vec<_> =
+                        (0..some.len()).map(|_| format!("{:?}", one_by_one.pop().unwrap())).collect();
+                    assert_eq!(taken, same);
+                    taken.clear();
+                    assert_eq!(together.is_full(), one_by_one.is_full());
+                }
+            }
+            assert_eq!(rest(&mut together), rest(&mut one_by_one));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use topichub_protocol::message::{Extras, Meta};
-use topichub_protocol::{Codec, Epoch, Payload, PayloadError, Position, Push, ReplyTo, ServerMessage, Topic};
+use topichub_protocol::{Codec, Epoch, Payload, Position, Push, ReplyTo, ServerMessage, Topic};
 
 use crate::codec;
 use crate::error::Error;
@@ -55,16 +55,9 @@ impl Unread {
         Self { text: text.into(), data, read: OnceLock::new() }
     }
 
-    /// Reads the data alone, if that is what the rest of the message is.
-    fn data<T: DeserializeOwned>(&self) -> Option<Result<T, Error>> {
-        let data = self.text.get(self.data..)?;
-        let mut values = serde_json::Deserializer::from_str(data).into_iter();
-        let value = values.next()?;
-        match value {
-            // Another key may follow; then the message is read as a whole.
-            Ok(value) => (data.get(values.byte_offset()..) == Some("}")).then_some(Ok(value)),
-            Err(error) => Some(Err(PayloadError::Value(error.to_string()).into())),
-        }
+    /// What stands between the beginning of the data and the end of the message, if that is nothing but one value.
+    fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.text.get(self.data..)?.strip_suffix('}')?).ok()
     }
 
     fn content(&self) -> Result<&Content, Error> {
@@ -91,8 +84,9 @@ impl Message {
         if let Body::Unread(unread) = &self.body
             && let Some(value) = unread.data()
         {
-            return value;
+            return Ok(value);
         }
+        // There are other keys behind the data, or it has another shape.
         Ok(self.payload()?.deserialize()?)
     }
 

@@ -45,7 +45,7 @@ pub struct Events {
 }
 
 /// The most that is taken out of a mailbox at once.
-const TAKEN_MAX: usize = 32;
+const TAKEN_MAX: usize = 64;
 
 impl Subscription {
     pub(crate) fn new(filter: Filter, reader: ReaderId, mailbox: Arc<Mailbox>, hub: Hub) -> Self {
@@ -228,15 +228,15 @@ impl Mailbox {
         }
     }
 
-    /// The next event, and with it some of those behind it.
+    /// The next event; those behind it are taken along.
     fn poll_next(
         &self,
         cx: &mut Context<'_>,
         taken: &mut VecDeque<Event>,
     ) -> Poll<Option<Result<Event, Error>>> {
         let mut inner = self.lock();
-        if let Some(event) = inner.backlog.pop() {
-            taken.extend(std::iter::from_fn(|| inner.backlog.pop()).take(TAKEN_MAX - 1));
+        inner.backlog.take(taken, TAKEN_MAX);
+        if let Some(event) = taken.pop_front() {
             let has_room = inner.is_awaited && !inner.backlog.is_full();
             inner.is_awaited &= !has_room;
             drop(inner);

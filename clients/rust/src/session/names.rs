@@ -133,7 +133,8 @@ impl Names {
             }
         }
         if let Some((reader, replayed)) = last {
-            output.push_back(Output::Deliver(reader, Event::Message(Message { replayed, ..message })));
+            message.replayed = replayed;
+            output.push_back(Output::Deliver(reader, Event::Message(message)));
         }
         reached
     }

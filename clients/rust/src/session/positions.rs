@@ -14,7 +14,7 @@ const TOPICS_MAX: usize = 100_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Positions {
-    places: HashMap<Topic, Place>,
+    places: HashMap<Topic, Place, foldhash::fast::RandomState>,
     /// Counts up with every step of a topic, so that the latest are known.
     step: u64,
 }
