@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::code::{CloseCode, ErrorCode};
+use crate::code::ErrorCode;
 use crate::message::{DEPTH_MAX, Epoch, Extras, Payload};
 use crate::reply::{Member, MemberId, Presence};
 use crate::topic::{Filter, TOPIC_BYTES_MAX, Topic};
@@ -168,11 +168,11 @@ impl Default for Limits {
     }
 }
 
-/// `goodbye`. Its `reconnect` is the [verdict](CloseCode::verdict) of the code.
+/// `goodbye`. Its `reconnect` is the [verdict](crate::Reconnect::after_close) on the code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goodbye {
-    /// The code of the close frame that follows.
-    pub code: CloseCode,
+    /// The code of the close frame that follows: a [`CloseCode`](crate::CloseCode), or one of a later version.
+    pub code: u16,
     /// Why, for people.
     pub reason: String,
     /// The least time to wait before coming back; on the wire `after_ms`, whole milliseconds.

@@ -150,10 +150,10 @@ impl EventStream {
     }
 
     /// What `subscribe` would be answered if the server closed a connection with this instead of answering.
-    pub(super) fn close(&mut self, goodbye: &Goodbye) {
+    pub(super) fn close(&mut self, code: CloseCode, goodbye: &Goodbye) {
         self.answer.iter_mut().for_each(Answer::complete);
         if let Stage::Asked(_) = self.stage {
-            let code = match goodbye.code {
+            let code = match code {
                 CloseCode::Unauthorized | CloseCode::TokenExpired => ErrorCode::Unauthorized,
                 CloseCode::TooManyConnections => ErrorCode::LimitReached,
                 CloseCode::RateLimited => ErrorCode::RateLimited,

@@ -12,7 +12,7 @@ use super::field_error::FieldError;
 use super::fields::{AROUND_MAX, Fields, Key};
 use super::raw::Raw;
 use super::{Codec, ServerMessage};
-use crate::code::{CloseCode, ErrorCode};
+use crate::code::ErrorCode;
 use crate::command::{CommandError, CommandId, ReplyTo};
 use crate::message::{Extras, Message};
 use crate::position::Position;
@@ -82,9 +82,9 @@ fn id(fields: &Fields<'_>) -> Result<CommandId, FieldError> {
     fields.id()?.ok_or(FieldError::Missing { key: Key::Id.as_str() })
 }
 
+/// Why a subscription was ended. For whatever reason of a later version, it has been.
 fn error_code(fields: &Fields<'_>) -> Result<ErrorCode, FieldError> {
-    let word = fields.text(Key::Code)?;
-    ErrorCode::parse(&word).ok_or_else(|| FieldError::unknown_word(Key::Code.as_str(), &word))
+    Ok(ErrorCode::parse(&fields.text(Key::Code)?).unwrap_or(ErrorCode::Unavailable))
 }
 
 /// An error whose code is of a later version still answers its command: `retry` says what it amounts to.
@@ -165,7 +165,8 @@ fn gap(fields: &Fields<'_>) -> Result<Gap, FieldError> {
         epoch: fields.epoch(Key::Epoch)?,
         from: fields.count(Key::From)?,
         to: fields.count(Key::To)?,
-        why: GapReason::parse(&why).ok_or_else(|| FieldError::unknown_word(Key::Why.as_str(), &why))?,
+        // For whatever reason of a later version, they do not come.
+        why: GapReason::parse(&why).unwrap_or(GapReason::Dropped),
     })
 }
 
@@ -187,9 +188,9 @@ fn welcome(fields: &Fields<'_>) -> Result<Welcome, FieldError> {
 
 fn goodbye(fields: &Fields<'_>) -> Result<Goodbye, FieldError> {
     let number = fields.count(Key::Code)?;
-    let code = u16::try_from(number).ok().and_then(CloseCode::from_u16);
+    let code = u16::try_from(number);
     Ok(Goodbye {
-        code: code.ok_or(FieldError::UnknownNumber { key: Key::Code.as_str(), got: number })?,
+        code: code.map_err(|_| FieldError::UnknownNumber { key: Key::Code.as_str(), got: number })?,
         reason: fields.text(Key::Reason)?.into_owned(),
         after: millis(fields, Key::AfterMs)?,
     })

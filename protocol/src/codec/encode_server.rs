@@ -4,6 +4,7 @@
 use super::Codec;
 use super::fields::Key;
 use super::map_writer::{MapWriter, list};
+use crate::code::Reconnect;
 use crate::command::{CommandError, OneOrMany};
 use crate::message::{Extras, Message, Payload};
 use crate::position::{Epoch, EpochText, Position};
@@ -234,9 +235,9 @@ fn write_welcome(map: &mut MapWriter<'_>, welcome: &Welcome) {
 }
 
 fn write_goodbye(map: &mut MapWriter<'_>, goodbye: &Goodbye) {
-    map.count(Key::Code, goodbye.code.as_u16().into());
+    map.count(Key::Code, goodbye.code.into());
     map.text(Key::Reason, &goodbye.reason);
-    map.text(Key::Reconnect, goodbye.code.verdict().as_str());
+    map.text(Key::Reconnect, Reconnect::after_close(goodbye.code).as_str());
     if let Some(after) = goodbye.after {
         map.millis(Key::AfterMs, after);
     }

@@ -113,8 +113,6 @@ pub(crate) enum FieldError {
     Topic { quoted: String, reason: TopicError },
     #[error("unknown op {quoted}")]
     UnknownOp { quoted: String },
-    #[error("field \"{key}\" is not one of its words: {quoted}")]
-    UnknownWord { key: &'static str, quoted: String },
     #[error("field \"{key}\" is not one of its numbers: {got}")]
     UnknownNumber { key: &'static str, got: u64 },
 }
@@ -166,10 +164,6 @@ impl FieldError {
 
     pub(crate) fn not_an_epoch(text: &str) -> Self {
         Self::NotAnEpoch { quoted: quote(text) }
-    }
-
-    pub(crate) fn unknown_word(key: &'static str, word: &str) -> Self {
-        Self::UnknownWord { key, quoted: quote(word) }
     }
 
     /// The word for programs.

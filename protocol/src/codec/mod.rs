@@ -70,10 +70,7 @@ impl DecodeError {
     /// Whether the bytes are sound and only say something that this version does not know: an `op` or a code.
     /// Clients pass over such pushes, so that an older client lives with a newer server.
     pub fn is_unknown(&self) -> bool {
-        matches!(
-            self.0,
-            FieldError::UnknownOp { .. } | FieldError::UnknownWord { .. } | FieldError::UnknownNumber { .. }
-        )
+        matches!(self.0, FieldError::UnknownOp { .. } | FieldError::UnknownNumber { .. })
     }
 }
 

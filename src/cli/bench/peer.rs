@@ -204,7 +204,7 @@ impl Peer {
         match message {
             // The close frame that follows says the same.
             Some(ServerMessage::Push(Push::Goodbye(goodbye))) => {
-                Err(PeerError::Closed { code: goodbye.code.as_u16(), reason: goodbye.reason })
+                Err(PeerError::Closed { code: goodbye.code, reason: goodbye.reason })
             }
             message => Ok(message),
         }

@@ -90,7 +90,7 @@ impl Link {
         reason: &str,
         after: Option<Duration>,
     ) {
-        let goodbye = Goodbye { code, reason: reason.to_owned(), after };
+        let goodbye = Goodbye { code: code.as_u16(), reason: reason.to_owned(), after };
         let push = Push::Goodbye(goodbye.clone());
         let mut out = Vec::new();
         let phase = match &mut state.speech {
@@ -102,7 +102,7 @@ impl Link {
             Speech::Events(stream) => {
                 out = stream.push(&push);
                 out = if self.class == Class::Poll { stream.collect(&out).unwrap_or_default() } else { out };
-                stream.close(&goodbye);
+                stream.close(code, &goodbye);
                 Phase::Leaving
             }
         };

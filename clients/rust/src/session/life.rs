@@ -86,7 +86,7 @@ impl Session {
         let (code, error) = match (goodbye, end) {
             (Some(goodbye), _) => {
                 after = goodbye.after.unwrap_or_default();
-                let code = goodbye.code.as_u16();
+                let code = goodbye.code;
                 (Some(code), Error::ClosedByServer { code, reason: goodbye.reason.into() })
             }
             (None, End::Closed { code, reason }) => {
