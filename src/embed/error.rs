@@ -32,7 +32,7 @@ pub enum PublishError {
     TooLarge {
         /// Its length in bytes.
         len: usize,
-        /// [`Settings::message_bytes_max`].
+        /// [`Settings::message_bytes_max`](crate::Settings::message_bytes_max).
         max: usize,
     },
     /// A condition of the publish does not hold.
