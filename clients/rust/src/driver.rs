@@ -196,9 +196,6 @@ impl Driver {
                 }
                 None => break,
             }
-            if !self.session.only_delivers() {
-                self.carry_out();
-            }
         }
         self.carry_out();
         if matches!(&self.link, Link::Open(transport) if transport.has_news()) {

@@ -164,11 +164,6 @@ impl Session {
         }
     }
 
-    /// Whether the latest thing to do is to deliver something, if there is any.
-    pub(crate) fn only_delivers(&self) -> bool {
-        matches!(self.output.back(), None | Some(Output::Deliver(..)))
-    }
-
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed)
     }

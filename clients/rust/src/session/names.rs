@@ -41,8 +41,7 @@ impl DerefMut for Names {
 
 impl Names {
     pub(super) fn push(&mut self, named: Named) {
-        self.list.push(named);
-        self.edition += 1;
+        self.list.push(named); // takes nothing before it has begun
     }
 
     pub(super) fn remove(&mut self, at: usize) -> Named {
@@ -137,5 +136,29 @@ impl Names {
             output.push_back(Output::Deliver(reader, Event::Message(message)));
         }
         reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use topichub_protocol::{Filter, SubscribeOptions};
+
+    use super::*;
+
+    #[test]
+    fn takers_are_those_of_now() {
+        let topic = Topic::parse("a").unwrap();
+        let (mut names, mut known) = (Names::default(), Takers::default());
+        for (number, filter) in ["a", "b", ">"].into_iter().enumerate() {
+            let filter = Filter::parse(filter).unwrap();
+            names.push(Named::new(number as u64, filter, SubscribeOptions::default(), 1));
+        }
+        assert!(names.takers(&topic, &mut known).is_empty());
+        assert!(!names.begin(2));
+        assert_eq!(names.takers(&topic, &mut known), [2]);
+        assert!(!names.begin(0) && names.begin(0));
+        assert_eq!(names.takers(&topic, &mut known), [0, 2]);
+        names.remove(0);
+        assert_eq!(names.takers(&topic, &mut known), [1]);
     }
 }

@@ -7,7 +7,7 @@ use topichub_protocol::push::{self, Push};
 use topichub_protocol::{Codec, ErrorCode, Filter, Position, Reply, ServerMessage, Topic};
 
 use super::names::Takers;
-use super::{Output, Session, Waiting};
+use super::{Output, Phase, Session, Waiting};
 use crate::codec::{self, Plain};
 use crate::error::Error;
 use crate::event::{Event, Gap, Presence};
@@ -16,9 +16,8 @@ use crate::message::{Body, Content, Message};
 impl Session {
     /// A text message.
     pub(crate) fn text(&mut self, text: &str, now: Duration) {
-        self.heard_at = now;
-        if self.options.codec != Codec::Json {
-            return self.unreadable("the wrong frame type", now);
+        if !self.listens(Codec::Json, now) {
+            return;
         }
         if !Plain::read(text).is_some_and(|plain| self.plain(plain)) {
             self.said(text.as_bytes(), now);
@@ -27,11 +26,22 @@ impl Session {
 
     /// A binary message.
     pub(crate) fn binary(&mut self, bytes: &[u8], now: Duration) {
-        self.heard_at = now;
-        if self.options.codec != Codec::MsgPack {
-            return self.unreadable("the wrong frame type", now);
+        if self.listens(Codec::MsgPack, now) {
+            self.said(bytes, now);
         }
-        self.said(bytes, now);
+    }
+
+    /// Whether there is a connection of this codec; of one that we have ended, more may have been read.
+    fn listens(&mut self, codec: Codec, now: Duration) -> bool {
+        if !matches!(self.phase, Phase::Connecting { .. } | Phase::Open { .. }) {
+            return false;
+        }
+        self.heard_at = now;
+        if self.options.codec != codec {
+            self.unreadable("the wrong frame type", now);
+            return false;
+        }
+        true
     }
 
     fn said(&mut self, bytes: &[u8], now: Duration) {
