@@ -62,7 +62,7 @@ impl Answering {
         // The end may have begun in what came before.
         let from = self.answer.len().saturating_sub(END.len() - 1);
         self.answer.extend_from_slice(bytes);
-        if self.answer.starts_with(AGREED) {
+        if self.end.is_none() && self.answer.starts_with(AGREED) {
             let new = self.answer.get(from..).unwrap_or_default();
             let at = new.windows(END.len()).position(|four| four == END);
             self.end = at.map(|at| from + at + END.len());
@@ -166,4 +166,40 @@ fn answer_of(response: &Response<Option<Vec<u8>>>) -> (Arc<str>, Option<ErrorCod
         None => format!("the answer is {status}"),
     };
     (why.into(), text("code").and_then(ErrorCode::parse))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told of an answer that comes in two pieces, and what is left.
+    fn told(answer: &[u8], cut: usize) -> (Vec<u8>, Vec<u8>) {
+        let stream = Box::pin(tokio::io::empty());
+        let mut answering = Answering { stream, answer: Vec::new(), given: 0, end: None };
+        let mut told = Vec::new();
+        for piece in [&answer[..cut], &answer[cut..]] {
+            answering.take(piece);
+            told.extend_from_slice(answering.told());
+            answering.given += answering.told().len();
+        }
+        (told, answering.answer.split_off(answering.given))
+    }
+
+    #[test]
+    fn nothing_is_told_behind_the_head_of_an_answer_that_agrees() {
+        let (head, frames) =
+            (b"HTTP/1.1 101 Switching Protocols\r\nA: b\r\n\r\n".as_slice(), b"\x81\x02\r\n\r\n\r\n");
+        let answer = [head, frames].concat();
+        for cut in 0..answer.len() {
+            assert_eq!(told(&answer, cut), (head.to_vec(), frames.to_vec()), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn all_is_told_of_a_refusal() {
+        let answer = b"HTTP/1.1 503 Service Unavailable\r\n\r\n{\"detail\":\"full\"}";
+        for cut in 0..answer.len() {
+            assert_eq!(told(answer, cut), (answer.to_vec(), Vec::new()), "cut at {cut}");
+        }
+    }
 }
