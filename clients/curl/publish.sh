@@ -12,7 +12,9 @@ if [ $# -ne 2 ]; then
     echo "usage: $0 URL TOPIC, with a JSON value on each line of standard input" >&2
     exit 2
 fi
-url=$1 topic=$2
+url=$1
+# Each byte percent-encoded: a topic may have `?`, `#` and `%` in it.
+topic=$(printf %s "$2" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g')
 
 # Not in an argument, where everybody on this machine could read it.
 token() {
@@ -21,7 +23,7 @@ token() {
 
 run=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
 number=0
-# The last line may lack its end, and none is the name of a file (`@`), nor a topic a pattern for curl.
+# The last line may lack its end, and none is the name of a file (`@`).
 while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
     token | curl --config - --silent --show-error --fail-with-body \

@@ -71,9 +71,10 @@ def test_a_line_is_never_the_name_of_a_file(server: Server, topic: str, tmp_path
 
 
 def test_a_topic_is_taken_as_it_is_written(server: Server, topic: str) -> None:
-    published = publish(url_of(server), f"{topic}.{{a,b}}[1-2]", "1\n")
-    assert offsets(published) == [1]
-    assert json.loads(published.stdout)["topic"] == f"{topic}.{{a,b}}[1-2]"
+    for end in ("{a,b}[1-2]", "?dedup=1", "#", "a%2fb", "a/b", "ä&+"):
+        published = publish(url_of(server), f"{topic}.{end}", "1\n")
+        assert offsets(published) == [1]
+        assert json.loads(published.stdout)["topic"] == f"{topic}.{end}"
 
 
 def test_without_a_topic_it_says_how_it_is_used() -> None:
