@@ -10,6 +10,7 @@ export class Sessions {
   #hub;
   #token;
   #known = new Map(); // session id -> row
+  #outcome = "";
   #user = "";
   #next = null;
 
@@ -56,11 +57,14 @@ export class Sessions {
   }
 
   #news({ connected, identified, ended, omitted }) {
-    for (const session of [...connected, ...identified]) {
+    // A row that says it all already stays, and with it a button that has asked whether one is sure.
+    const come = connected.filter(({ session }) => !this.#known.has(session));
+    const named = identified.filter(({ session, user }) => this.#known.get(session)?.dataset.user !== String(user));
+    for (const session of [...come, ...named]) {
       if (!this.#user || session.user === this.#user) this.#show(session);
     }
     for (const { session } of ended) this.#forget(session);
-    this.#tell(omitted ? `and ${count(omitted, "change")} more than are told` : "");
+    this.#sum(omitted ? `and ${count(omitted, "change")} more than are told` : "");
   }
 
   #show({ session, user, protocol, address, age_ms, since_ms = Date.now() - age_ms }) {
@@ -82,6 +86,7 @@ export class Sessions {
       element("td", { className: "number" }, button),
     );
     row.dataset.session = session;
+    row.dataset.user = String(user);
     this.#known.set(session, row);
     $("rows").append(row);
   }
@@ -105,7 +110,7 @@ export class Sessions {
       const answer = await this.#ask("POST", `../sessions/${encodeURIComponent(session)}/disconnect`);
       if (!answer.ok) throw new Error(await detailOf(answer));
       this.#forget(session);
-      this.#tell("Disconnected.");
+      this.#tell("Disconnected");
     } catch (error) {
       button.disabled = false;
       this.#tell(`Not disconnected: ${error.message}`);
@@ -129,8 +134,14 @@ export class Sessions {
     $("more").hidden = true;
   }
 
-  #tell(also = "") {
-    const text = [count(this.#known.size, "session"), also].filter(Boolean).join(". ");
+  /** What came of what was last done; it stands until something else is. */
+  #tell(outcome = "") {
+    this.#outcome = outcome;
+    this.#sum();
+  }
+
+  #sum(also = "") {
+    const text = [count(this.#known.size, "session"), this.#outcome, also].filter(Boolean).join(". ");
     if ($("told").textContent !== text) $("told").textContent = text;
   }
 }
