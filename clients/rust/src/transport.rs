@@ -9,7 +9,9 @@ use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 use topichub_protocol::Codec;
 use topichub_protocol::websocket::deflate::Inflaters;
-use topichub_protocol::websocket::{Closed, ClosedBy, Config, Connection, Event, MessageKind, Opcode};
+use topichub_protocol::websocket::{
+    Closed, ClosedBy, Config, Connection, Event, MessageKind, Opcode, Violation,
+};
 
 use crate::address::ServerUrl;
 use crate::dial::Stream;
@@ -114,6 +116,21 @@ impl Transport {
             let why = self.lost.take()?;
             self.connection.transport_ended();
             return Some(Incoming::End(End::Lost(why)));
+        }
+        if let Some((kind, payload)) = self.connection.peek_message(rest) {
+            self.told += payload.end;
+            let bytes = rest.get(payload).unwrap_or_default();
+            if kind == MessageKind::Binary {
+                return Some(Incoming::Binary(Cow::Borrowed(bytes)));
+            }
+            return Some(match str::from_utf8(bytes) {
+                Ok(text) => Incoming::Text(Cow::Borrowed(text)),
+                Err(error) => {
+                    let violation = Violation::InvalidUtf8 { at: error.valid_up_to() };
+                    self.connection.close(violation.close_code(), "", &mut self.output);
+                    Incoming::End(End::Lost(violation.to_string()))
+                }
+            });
         }
         let received = self.connection.receive_with(rest, &mut self.output, &mut self.inflaters);
         self.told += received.consumed;

@@ -13,6 +13,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame as RawFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use topichub_client::{
     Backoff, Connect, Error, Event, Full, Gap, GapReason, Hub, Offline, State, connect as begin,
 };
@@ -170,10 +172,15 @@ async fn a_server_of_another_subprotocol_is_a_stranger() {
 }
 
 #[tokio::test]
-async fn garbage_ends_a_connection_with_1002_and_the_next_one_is_asked() {
-    for garbage in
-        [Frame::text("}{"), Frame::text("[1]"), Frame::binary(vec![1, 2]), Frame::text("{\"op\":1}")]
-    {
+async fn garbage_ends_a_connection_with_its_code_and_the_next_one_is_asked() {
+    let no_text = RawFrame::message(vec![b'"', 0xff, b'"'], OpCode::Data(Data::Text), true);
+    for (garbage, code) in [
+        (Frame::text("}{"), 1002),
+        (Frame::text("[1]"), 1002),
+        (Frame::binary(vec![1, 2]), 1002),
+        (Frame::text("{\"op\":1}"), 1002),
+        (Frame::Frame(no_text), 1007),
+    ] {
         let (closed, mut closes) = tokio::sync::mpsc::unbounded_channel();
         let url = server(move |stream| {
             let (garbage, closed) = (garbage.clone(), closed.clone());
@@ -190,7 +197,7 @@ async fn garbage_ends_a_connection_with_1002_and_the_next_one_is_asked() {
         .await;
         let hub = connect(&url).start().unwrap();
         for _ in 0..2 {
-            assert_eq!(within(closes.recv()).await, Some(1002));
+            assert_eq!(within(closes.recv()).await, Some(code));
         }
         drop(hub);
     }

@@ -1,8 +1,8 @@
 //! What vectors cannot say of plain connections: memory, sizes, our own frames.
 
 use topichub_protocol::websocket::{
-    Closed, ClosedBy, Config, Connection, Event, FrameHeader, Opcode, encode_close, encode_frame,
-    is_close_code,
+    Closed, ClosedBy, Config, Connection, Event, FrameHeader, MessageKind, Opcode, encode_close,
+    encode_frame, is_close_code,
 };
 
 use super::vectors::Story;
@@ -77,6 +77,38 @@ fn a_whole_message_is_borrowed_from_the_input() {
         panic!("{received:?}");
     };
     assert!(range.contains(&bytes.as_ptr()), "copied");
+}
+
+#[test]
+fn a_message_is_peeked_at_where_it_stands_if_it_is_whole_and_plain() {
+    let frame = |opcode, fin, payload: &[u8]| {
+        let mut frame = Vec::new();
+        let header = FrameHeader { fin, ..FrameHeader::new(opcode, payload.len()) };
+        header.encode_with(payload, &mut frame);
+        frame
+    };
+    let mut client = Connection::new(Config::client(100, 1));
+    let text = frame(Opcode::Text, true, b"abc");
+    assert_eq!(client.peek_message(&[&text[..], b"more"].concat()), Some((MessageKind::Text, 2..5)));
+    assert_eq!(client.peek_message(&frame(Opcode::Binary, true, b"")), Some((MessageKind::Binary, 2..2)));
+    for other in [
+        text[..4].to_vec(),
+        frame(Opcode::Text, false, b"abc"),
+        frame(Opcode::Text, true, &[b'a'; 101]),
+        frame(Opcode::Ping, true, b"abc"),
+        masked(Opcode::Text, b"abc"),
+        vec![0xc1, 0],
+        Vec::new(),
+    ] {
+        assert_eq!(client.peek_message(&other), None, "{other:?}");
+    }
+    let server = Connection::new(Config::server(100));
+    assert_eq!(server.peek_message(&masked(Opcode::Text, b"abc")), None, "it would have to be unmasked");
+    client.receive(&mut frame(Opcode::Text, false, b"a"), &mut Vec::new());
+    assert_eq!(client.peek_message(&text), None, "within another message");
+    let mut closing = Connection::new(Config::client(100, 1));
+    closing.close(1000, "", &mut Vec::new());
+    assert_eq!(closing.peek_message(&text), None, "nobody wants it any more");
 }
 
 #[test]
