@@ -18,6 +18,7 @@ mod publish;
 mod reload;
 mod serve;
 mod service;
+mod stop_signals;
 mod subscribe;
 mod token;
 

@@ -17,6 +17,7 @@ use super::config_print::in_force;
 use super::config_sources::{Flag, Layers};
 use super::listen::{ListenError, listen};
 use super::reload::Reload;
+use super::stop_signals::{SIGTERM, StopSignals};
 use super::{Exit, Failure, logging, service};
 use crate::demo::{self, Pace};
 use crate::pages;
@@ -206,6 +207,7 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     let mut server = actix_rt::spawn(server);
     reload_at_hangup(Reload { tls, auth, ..plan.reload }, &hub)?;
     actix_rt::spawn(service::keep_alive(hub.clone()));
+    let mut signals = StopSignals::listen()?;
 
     let workers = if plan.workers == 1 { "worker" } else { "workers" };
     let demo = if plan.demo.is_some() { "on" } else { "off" };
@@ -220,13 +222,12 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     service::ready();
 
     tokio::select! {
-        signal = stop_signal() => {
-            let signal = signal?;
+        signal = signals.next() => {
             log::info!("{signal} received: the server stops");
             service::stopping();
             // Who presses Ctrl-C waits for the end.
             let over = if signal == SIGTERM { plan.drain } else { Duration::ZERO };
-            stop(&hub, &handle, over).await?;
+            stop(&hub, &handle, over, &mut signals).await;
             (&mut server).await.map_err(io::Error::other)??;
             log::info!("the server has stopped");
             Ok(())
@@ -234,7 +235,7 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
         over = hub.drain_begun() => {
             log::info!("an administrator drains the server");
             service::stopping();
-            stop(&hub, &handle, over).await?;
+            stop(&hub, &handle, over, &mut signals).await;
             (&mut server).await.map_err(io::Error::other)??;
             log::info!("the server has stopped");
             Ok(())
@@ -248,7 +249,7 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
 
 /// Takes no new sessions, sends the others away over this time, and finishes what was asked over HTTP. Until then the
 /// port stays open, so that whoever looks is told that this server is not ready. Another signal ends it at once.
-async fn stop(hub: &Hub, server: &ServerHandle, over: Duration) -> io::Result<()> {
+async fn stop(hub: &Hub, server: &ServerHandle, over: Duration, signals: &mut StopSignals) {
     let time = humantime::format_duration(over);
     log::info!("sessions told to come back over {time}: {}", hub.sessions());
     let mut drained = std::pin::pin!(hub.drain(over));
@@ -260,14 +261,12 @@ async fn stop(hub: &Hub, server: &ServerHandle, over: Duration) -> io::Result<()
                     log::warn!("sessions that did not answer in time and were cut off: {}", drained.cut);
                 }
                 log::info!("sessions that have ended: {}", drained.sessions);
-                server.stop(true).await;
-                return Ok(());
+                return server.stop(true).await;
             }
             _ = progress.tick() => log::info!("sessions left: {}", hub.sessions()),
-            signal = stop_signal() => {
-                log::warn!("{} received again: {} sessions are cut off", signal?, hub.sessions());
-                server.stop(false).await;
-                return Ok(());
+            signal = signals.next() => {
+                log::warn!("{signal} received again: {} sessions are cut off", hub.sessions());
+                return server.stop(false).await;
             }
         }
     }
@@ -290,27 +289,6 @@ fn reload_at_hangup(reload: Reload, hub: &Hub) -> io::Result<()> {
 #[cfg(not(unix))]
 fn reload_at_hangup(_: Reload, _: &Hub) -> io::Result<()> {
     Ok(())
-}
-/// The signal of those who start and stop services.
-const SIGTERM: &str = "SIGTERM";
-
-/// Waits for the signal to stop, and names it.
-#[cfg(unix)]
-async fn stop_signal() -> io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => SIGTERM,
-        _ = interrupt.recv() => "SIGINT",
-    })
-}
-
-/// Waits for Ctrl-C.
-#[cfg(not(unix))]
-async fn stop_signal() -> io::Result<&'static str> {
-    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
 }
 
 /// Each connection is an open file, and many systems start programs with a limit of 1,024. Newcomers for whom there is
