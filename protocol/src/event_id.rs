@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::command::{OneOrMany, Replay};
 use crate::position::{Position, PositionError};
+use crate::quote::quote;
 use crate::topic::{Filter, Topic, TopicError};
 
 /// The most topics in an id that the server makes.
@@ -45,14 +46,33 @@ pub enum EventIdError {
         len: usize,
     },
     /// It is neither a position nor pairs.
-    #[error("an event id is EPOCH:OFFSET, or for each topic TOPIC EPOCH:OFFSET, with blanks between")]
-    Form,
+    #[error(
+        "an event id is EPOCH:OFFSET, or for each topic TOPIC EPOCH:OFFSET, with blanks between, got {quoted}"
+    )]
+    Form {
+        /// Its text in quotes, shortened.
+        quoted: String,
+    },
     /// One of its positions is none.
-    #[error(transparent)]
-    Position(#[from] PositionError),
+    #[error("{PositionError}, got {quoted} in an event id")]
+    Position {
+        /// What stands there, in quotes, shortened.
+        quoted: String,
+    },
+    /// One of its topics is not UTF-8 when it is percent-decoded.
+    #[error("a topic in an event id is percent-encoded UTF-8, got {quoted}")]
+    Encoding {
+        /// What stands there, in quotes, shortened.
+        quoted: String,
+    },
     /// One of its topics is none.
-    #[error("invalid topic in an event id: {0}")]
-    Topic(#[from] TopicError),
+    #[error("invalid topic {quoted} in an event id: {reason}")]
+    Topic {
+        /// What stands there, decoded and in quotes, shortened.
+        quoted: String,
+        /// Why it is none.
+        reason: TopicError,
+    },
     /// It does not say which topic it means.
     #[error("an event id without a topic is for a stream of one topic")]
     OneForMany,
@@ -86,17 +106,23 @@ impl FromStr for EventId {
         }
         let words: Vec<_> = text.split(' ').collect();
         match words.as_slice() {
-            [position] => Ok(Self::One(position.parse()?)),
+            [place] => position(place).map(Self::One),
             words if words.len() % 2 == 0 => {
-                let pairs = words.chunks_exact(2).map(|pair| {
-                    let name = unescaped(pair[0]).ok_or(EventIdError::Form)?;
-                    Ok((Topic::parse(&name)?, pair[1].parse()?))
-                });
+                let pairs = words.chunks_exact(2).map(|pair| Ok((topic(pair[0])?, position(pair[1])?)));
                 pairs.collect::<Result<_, EventIdError>>().map(Self::Each)
             }
-            _ => Err(EventIdError::Form),
+            _ => Err(EventIdError::Form { quoted: quote(text) }),
         }
     }
+}
+
+fn position(text: &str) -> Result<Position, EventIdError> {
+    text.parse().map_err(|PositionError| EventIdError::Position { quoted: quote(text) })
+}
+
+fn topic(text: &str) -> Result<Topic, EventIdError> {
+    let name = unescaped(text).ok_or_else(|| EventIdError::Encoding { quoted: quote(text) })?;
+    Topic::parse(&name).map_err(|reason| EventIdError::Topic { quoted: quote(&name), reason })
 }
 
 impl fmt::Display for EventId {
@@ -191,12 +217,15 @@ mod tests {
         assert_eq!(id("café 7:1"), Ok(EventId::Each(vec![(topic("café"), at(1))])));
         assert_eq!(id("100% 7:1"), Ok(EventId::Each(vec![(topic("100%"), at(1))])));
         assert_eq!(id("a:b 7:1"), Ok(EventId::Each(vec![(topic("a:b"), at(1))])));
-        assert_eq!(id(""), Err(EventIdError::Position(PositionError)));
-        assert_eq!(id("a 7:1 b"), Err(EventIdError::Form));
-        assert_eq!(id("a  7:1"), Err(EventIdError::Form));
-        assert_eq!(id("%FF 7:1"), Err(EventIdError::Form));
-        assert_eq!(id("a 44"), Err(EventIdError::Position(PositionError)));
-        assert!(matches!(id("a..b 7:1"), Err(EventIdError::Topic(_))));
+        let quoted = |text: &str| format!("\"{text}\"");
+        assert_eq!(id(""), Err(EventIdError::Position { quoted: quoted("") }));
+        assert_eq!(id("a 7:1 b"), Err(EventIdError::Form { quoted: quoted("a 7:1 b") }));
+        assert_eq!(id("a  7:1"), Err(EventIdError::Form { quoted: quoted("a  7:1") }));
+        assert_eq!(id("%FF 7:1"), Err(EventIdError::Encoding { quoted: quoted("%FF") }));
+        assert_eq!(id("a 44"), Err(EventIdError::Position { quoted: quoted("44") }));
+        assert!(
+            matches!(id("a.%2e 7:1"), Err(EventIdError::Topic { quoted: name, .. }) if name == quoted("a.."))
+        );
         assert_eq!(id(&"x".repeat(4097)), Err(EventIdError::TooLong { len: 4097 }));
     }
 

@@ -9,6 +9,7 @@ pub mod event_id;
 pub mod message;
 pub mod position;
 pub mod push;
+mod quote;
 pub mod reply;
 pub mod topic;
 pub mod websocket;

@@ -490,7 +490,7 @@ async fn what_cannot_be_is_refused_before_the_stream() {
         let commands = |count: usize| json!(vec![json!({"topic": "b"}); count]).to_string();
         let (four, none, too_many) = (commands(4), commands(0), commands(129));
         type Case<'a> = (&'a str, &'a str, &'a str, u16, &'a str, &'a str);
-        let cases: [Case<'_>; 24] = [
+        let cases: [Case<'_>; 25] = [
             ("GET", "", "", 400, "bad_request", "\"topic\" is missing"),
             ("GET", "topic=a..b", "", 400, "invalid_topic", "a..b"),
             ("GET", "topic=b&last=1&seconds=1", "", 400, "bad_request", "exclude each other"),
@@ -499,7 +499,15 @@ async fn what_cannot_be_is_refused_before_the_stream() {
             ("GET", "topic=b&max_rate=0", "", 400, "bad_request", "0.1"),
             ("GET", "topic=b&echo=perhaps", "", 400, "bad_request", "true or false"),
             ("GET", "topic=b&group=g&last=1", "", 400, "bad_request", "exclude each other"),
-            ("GET", "topic=b&after=1:2:3", "", 400, "bad_request", "EPOCH:OFFSET"),
+            (
+                "GET",
+                "topic=b&after=1:2:3",
+                "",
+                400,
+                "bad_request",
+                "field \"after\": a position is EPOCH:OFFSET",
+            ),
+            ("GET", "topic=b&after=1:2:3", "", 400, "bad_request", "got \"1:2:3\""),
             ("GET", &format!("topic=b&after={long}"), "", 400, "bad_request", "4096"),
             ("GET", "topic=b&topic=b.c&after=k3v9:4", "", 400, "bad_request", "one topic"),
             ("GET", "topic=b&last=0&after=k3v9:4", "", 400, "bad_request", "exclude each other"),
@@ -546,13 +554,20 @@ async fn what_cannot_be_is_refused_before_the_stream() {
             assert_eq!(poll.status, 400, "{door:?} {query}");
             assert!(poll.json()["detail"].as_str().unwrap().contains(words), "{query}");
         }
-        for id in [b"\xff 7:1".as_slice(), b"a b c"] {
+        for (id, words) in [
+            (b"\xff 7:1".as_slice(), "the header Last-Event-ID is not UTF-8"),
+            (b"a b c", "the header Last-Event-ID: an event id is EPOCH:OFFSET"),
+            (b"a b c", "got \"a b c\""),
+        ] {
             let head = [b"Authorization: Bearer ada:b,b.>\r\nLast-Event-ID: ".as_slice(), id].concat();
             // As bytes: what is no UTF-8 is no text here either.
             let mut socket = server
                 .request_raw("GET /events?topic=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
             std::io::Write::write_all(&mut socket, &[&head[..], b"\r\n\r\n"].concat()).unwrap();
-            assert_eq!(answer(socket).status, 400, "{door:?}");
+            let refused = answer(socket);
+            assert_eq!(refused.status, 400, "{door:?}");
+            let problem = refused.json();
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{door:?} {problem}");
         }
         for method in ["HEAD", "PUT", "DELETE"] {
             let other = request(&server, method, "/events?topic=b", "", b"");

@@ -11,10 +11,8 @@ use crate::command::{
 };
 use crate::message::MetaError;
 use crate::position::PositionError;
+use crate::quote::quote;
 use crate::topic::TopicError;
-
-/// The most characters of a peer's text that an error repeats.
-const QUOTE_MAX: usize = 48;
 
 /// Why a map is not what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -181,13 +179,5 @@ impl FieldError {
 impl From<FieldError> for CommandError {
     fn from(error: FieldError) -> Self {
         Self::new(error.code(), error.to_string())
-    }
-}
-
-/// The text in quotes, its controls escaped and its end cut off if it is long.
-fn quote(text: &str) -> String {
-    match text.char_indices().nth(QUOTE_MAX) {
-        Some((at, _)) => format!("\"{}…\"", text[..at].escape_debug()),
-        None => format!("\"{}\"", text.escape_debug()),
     }
 }

@@ -154,7 +154,9 @@ impl<'a> Query<'a> {
     pub fn event_id(&self) -> Result<Option<EventId>, CommandError> {
         let after = self.get(Key::After.as_str())?;
         let id = after.map(str::parse).transpose();
-        id.map_err(|error: EventIdError| CommandError::new(ErrorCode::BadRequest, error.to_string()))
+        id.map_err(|error: EventIdError| {
+            CommandError::new(ErrorCode::BadRequest, format!("field \"after\": {error}"))
+        })
     }
 
     /// How a long poll is answered: how long it waits, 0 to 60 seconds, and with how many messages at most.

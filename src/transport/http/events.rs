@@ -198,7 +198,7 @@ fn id_of(request: &HttpRequest, query: &Query<'_>) -> Result<Option<EventId>, Pr
     }
     let text = std::str::from_utf8(line.as_bytes());
     let text = text.map_err(|_| Problem::bad_request("the header Last-Event-ID is not UTF-8"))?;
-    text.parse().map(Some).map_err(invalid_id)
+    text.parse().map(Some).map_err(|error| Problem::bad_request(format!("the header Last-Event-ID: {error}")))
 }
 
 fn invalid_id(error: EventIdError) -> Problem {
