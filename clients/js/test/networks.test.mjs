@@ -57,6 +57,22 @@ story("what has worked is tried first by the next hub, and the WebSocket again a
   await until(async () => (await settle(), hub.transport === "websocket" && hub.state === "open"), "it is a WebSocket");
 });
 
+story("a transport that does not exist ends the hub when it is its turn", async () => {
+  const fake = await fakeHub();
+  const cases = [
+    [["websokcet"], "websokcet", []],
+    [["sse", "events"], "sse", []],
+    [["websocket", "polling"], "polling", ["websocket"]],
+  ];
+  for (const [transports, name, asked] of cases) {
+    fake.asked.length = 0;
+    const hub = hubAt(fake.host, { ...quick, transports });
+    const said = new RegExp(`no transport is called "${name}": there are websocket, events and poll`);
+    await assert.rejects(take(hub.subscribe("a"), 1), (error) => error instanceof ClosedError && said.test(error.message));
+    assert.deepEqual([hub.state, fake.asked], ["closed", asked]);
+  }
+});
+
 story("a close without a goodbye says by its code whether to come back", async () => {
   const fake = await fakeHub({ upgrades: "serve" });
   const { greets } = fake;

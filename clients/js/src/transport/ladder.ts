@@ -7,6 +7,15 @@ import type { Address, Link, Transport } from "./transport.js";
 const BETTER_MS = 120_000; // how often the best way is tried, while it is another that works
 const WELCOME_MS = 10_000;
 
+/** A name that is none of a transport: the hub ends, and says so. */
+const none = (name: string): Transport => ({
+  name,
+  async dial(_address, { ended }) {
+    ended({ reason: `no transport is called "${name}": there are websocket, events and poll`, reconnect: "never" });
+    return { send() {}, close() {}, beats: false };
+  },
+});
+
 export class Ladder {
   readonly #ways: Transport[];
   #at: number;
@@ -20,7 +29,7 @@ export class Ladder {
     private readonly memory: Map<string, string>,
     begin: string | true,
   ) {
-    this.#ways = ways.map((way) => (typeof way === "object" ? way : way === "events" ? events : way === "poll" ? poll : websocket));
+    this.#ways = ways.map((way) => (typeof way === "object" ? way : way === "events" ? events : way === "poll" ? poll : way === "websocket" ? websocket : none(way)));
     this.#at = begin === true ? 1 : Math.max(this.#ways.findIndex(({ name }) => name === begin), 0);
   }
 
