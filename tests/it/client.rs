@@ -9,6 +9,7 @@ use topichub_client::{Backoff, Codec, Connect, Error, Event, Hub, Message, Offli
 
 use crate::cable::Cable;
 use crate::cli::{Run, offsets};
+use crate::metrics::{metrics, wait_for};
 use crate::support::{DEADLINE, Door, Server as Running};
 
 /// Comes back soon.
@@ -75,6 +76,29 @@ async fn what_was_published_while_the_cable_was_cut_comes_when_it_is_mended() {
         assert_eq!(got, expected);
         within(hub.close()).await;
         assert!(within(plain.next()).await.is_none());
+    }
+}
+
+#[actix_web::test]
+async fn who_offers_compression_gets_the_same_in_fewer_bytes() {
+    for codec in [Codec::Json, Codec::MsgPack] {
+        let server = remembering(10);
+        let hub = soon(&format!("ws://{}", server.address)).codec(codec).compression(true).await.unwrap();
+        let sessions = format!("topichub_sessions{{protocol=\"{}\",deflate=\"yes\"}}", codec.subprotocol());
+        wait_for(&server, &[(&sessions, 1.0)]);
+
+        let mut texts = hub.subscribe("texts").await.unwrap();
+        let published = ["short".to_owned(), "a line that comes again and again. ".repeat(1000)];
+        for round in 0..20 {
+            let text = &published[round % 2];
+            server.hub.publish("texts", text).await.unwrap();
+            let message = within(texts.next()).await.unwrap().unwrap();
+            assert_eq!(&message.json::<String>().unwrap(), text);
+        }
+        // With `welcome` and `subscribed`.
+        wait_for(&server, &[("topichub_websocket_messages_sent_total", 22.0)]);
+        let sent = metrics(&server)["topichub_websocket_sent_bytes_total"];
+        assert!(sent < 35_000.0, "{sent} bytes for 350,000");
     }
 }
 

@@ -13,7 +13,7 @@ use topichub::{Authority, Grants, Identified, Identity, Settings};
 use crate::support::{Door, JSON, MSGPACK, Server, wait_until};
 
 /// The samples by their names and labels.
-fn metrics(server: &Server) -> HashMap<String, f64> {
+pub(crate) fn metrics(server: &Server) -> HashMap<String, f64> {
     let (status, answer) = server.get("/metrics", "");
     assert_eq!(status, 200, "{answer}");
     let samples = answer.lines().filter(|line| line.starts_with("topichub_") || line.starts_with("process_"));
@@ -26,7 +26,7 @@ fn metrics(server: &Server) -> HashMap<String, f64> {
 }
 
 /// Waits until all of these are told: what was counted is posted once a second.
-fn wait_for(server: &Server, expected: &[(&str, f64)]) {
+pub(crate) fn wait_for(server: &Server, expected: &[(&str, f64)]) {
     let mut told = HashMap::new();
     let mut wrong = Vec::new();
     let mut is_so = || {

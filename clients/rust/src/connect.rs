@@ -45,6 +45,7 @@ pub fn connect(url: &str) -> Connect {
         buffer: BUFFER,
         full: Full::default(),
         message_bytes_max: MESSAGE_BYTES_MAX,
+        compression: false,
         #[cfg(feature = "rustls")]
         tls: None,
     }
@@ -64,6 +65,7 @@ pub struct Connect {
     buffer: usize,
     full: Full,
     message_bytes_max: usize,
+    compression: bool,
     #[cfg(feature = "rustls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -146,10 +148,17 @@ impl Connect {
         self
     }
 
-    /// The longest WebSocket message that is taken from the server, in bytes; 64 MiB if nothing is said. A longer one ends
-    /// the connection.
+    /// The longest WebSocket message that is taken from the server, in bytes and inflated; 64 MiB if nothing is said. A
+    /// longer one ends the connection.
     pub fn message_bytes_max(mut self, bytes: usize) -> Self {
         self.message_bytes_max = bytes;
+        self
+    }
+
+    /// Whether to offer permessage-deflate (RFC 7692), so that the server may compress what it sends: fewer bytes on the way for more work at both ends.
+    /// `false` if nothing is said, because most programs in Rust are near their server. What we send is never compressed.
+    pub fn compression(mut self, compression: bool) -> Self {
+        self.compression = compression;
         self
     }
 
@@ -177,6 +186,7 @@ impl Connect {
             codec: self.codec,
             headers: self.headers,
             message_bytes_max: self.message_bytes_max,
+            compression: self.compression,
             #[cfg(feature = "rustls")]
             tls,
         };

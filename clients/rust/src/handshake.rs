@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::{Response, StatusCode, header};
+use topichub_protocol::websocket::deflate::{Agreed, OFFER, confirm};
 use topichub_protocol::{ErrorCode, Reconnect};
 
 use crate::address::ServerUrl;
@@ -26,8 +27,17 @@ const AGREED: &[u8] = b"HTTP/1.1 101";
 /// The end of its head.
 const END: &[u8] = b"\r\n\r\n";
 
-/// Connects and shakes hands: the stream, and what has come on it already.
-pub(crate) async fn shake_hands(settings: &Settings) -> Result<(Stream, Vec<u8>), Refusal> {
+/// What a handshake leaves behind.
+pub(crate) struct Shaken {
+    pub(crate) stream: Stream,
+    /// What has come on it already.
+    pub(crate) input: Vec<u8>,
+    /// What was agreed on for compressed messages.
+    pub(crate) deflate: Option<Agreed>,
+}
+
+/// Connects and shakes hands.
+pub(crate) async fn shake_hands(settings: &Settings) -> Result<Shaken, Refusal> {
     let url = &settings.url;
     let stream = dial(settings).await.map_err(|error| unreachable(url, error))?;
     let mut request =
@@ -35,11 +45,27 @@ pub(crate) async fn shake_hands(settings: &Settings) -> Result<(Stream, Vec<u8>)
     for (name, value) in &settings.headers {
         request = request.with_header(name, value);
     }
+    if settings.compression {
+        request = request.with_header(header::SEC_WEBSOCKET_EXTENSIONS.as_str(), OFFER);
+    }
     let answering = Answering { stream, answer: Vec::new(), given: 0, end: None };
     let shaken = tokio_tungstenite::client_async(request, answering).await;
-    let (socket, _) = shaken.map_err(|error| refusal(url, error))?;
+    let (socket, response) = shaken.map_err(|error| refusal(url, error))?;
+    let deflate = agreed(&response, settings.compression).map_err(|why| stranger(url, &why))?;
     let Answering { stream, mut answer, given, .. } = socket.into_inner();
-    Ok((stream, answer.split_off(given)))
+    Ok(Shaken { stream, input: answer.split_off(given), deflate })
+}
+
+/// What an answer agrees on beside the subprotocol, which tungstenite does not check.
+fn agreed(response: &Response<Option<Vec<u8>>>, is_offered: bool) -> Result<Option<Agreed>, String> {
+    let lines = response.headers().get_all(header::SEC_WEBSOCKET_EXTENSIONS);
+    let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+    match confirm(lines.iter().map(AsRef::as_ref)) {
+        Ok(Some(agreed)) if !is_offered => {
+            Err(format!("the server took an extension that was not offered: {agreed}"))
+        }
+        other => other.map_err(|error| error.to_string()),
+    }
 }
 
 /// A stream on which nothing is told behind the head of an answer that agrees: tungstenite would read along the first
@@ -114,19 +140,21 @@ fn unreachable(url: &Arc<ServerUrl>, source: io::Error) -> Refusal {
     Refusal { error, verdict, after: Duration::ZERO, is_unauthorized: false }
 }
 
+/// Whoever has been reached does not speak as we do.
+fn stranger(url: &Arc<ServerUrl>, why: &str) -> Refusal {
+    let error = Error::Stranger { url: Arc::clone(url), why: why.into(), code: None };
+    Refusal { error, verdict: Reconnect::Later, after: Duration::ZERO, is_unauthorized: false }
+}
+
 /// Why the handshake failed, and whether to come back.
 fn refusal(url: &Arc<ServerUrl>, error: tungstenite::Error) -> Refusal {
-    let stranger = |why: &str| {
-        let error = Error::Stranger { url: Arc::clone(url), why: why.into(), code: None };
-        Refusal { error, verdict: Reconnect::Later, after: Duration::ZERO, is_unauthorized: false }
-    };
     match error {
         tungstenite::Error::Io(source) => unreachable(url, source),
         tungstenite::Error::Http(response) => refusal_by_http(url, &response),
         tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
-            stranger("the server took none of our subprotocols")
+            stranger(url, "the server took none of our subprotocols")
         }
-        other => stranger(&other.to_string()),
+        other => stranger(url, &other.to_string()),
     }
 }
 

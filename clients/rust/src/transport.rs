@@ -15,7 +15,7 @@ use topichub_protocol::websocket::{
 
 use crate::address::ServerUrl;
 use crate::dial::Stream;
-use crate::handshake::shake_hands;
+use crate::handshake::{Shaken, shake_hands};
 use crate::session::{End, Refusal};
 
 /// How much is read at once, in bytes.
@@ -27,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) codec: Codec,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) message_bytes_max: usize,
+    pub(crate) compression: bool,
     #[cfg(feature = "rustls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -64,7 +65,7 @@ pub(crate) struct Transport {
 impl Transport {
     /// Connects, with TLS if the URL says so, and shakes hands.
     pub(crate) async fn open(settings: Arc<Settings>) -> Result<Self, Refusal> {
-        let (stream, mut input) = shake_hands(&settings).await?;
+        let Shaken { stream, mut input, deflate } = shake_hands(&settings).await?;
         let filled = input.len();
         input.resize(filled.max(READ_BYTES), 0);
         // Of a hash that nobody knows the key of.
@@ -73,9 +74,11 @@ impl Transport {
             Codec::Json => Opcode::Text,
             Codec::MsgPack => Opcode::Binary,
         };
+        let config = Config::client(settings.message_bytes_max, mask_seed);
+        let config = deflate.map_or(config, |agreed| config.with_deflate(agreed));
         Ok(Self {
             stream,
-            connection: Connection::new(Config::client(settings.message_bytes_max, mask_seed)),
+            connection: Connection::new(config),
             inflaters: Inflaters::new(),
             opcode,
             input: input.into_boxed_slice(),

@@ -171,6 +171,40 @@ async fn a_server_of_another_subprotocol_is_a_stranger() {
     assert!(error.to_string().contains("took none of our subprotocols"), "{error}");
 }
 
+/// What comes of a handshake whose answer has these lines too.
+async fn shaken(compression: bool, lines: &'static [&'static str]) -> Result<Hub, Error> {
+    let url = server(move |stream| async move {
+        let choose = |_: &Request, mut response: Response| {
+            response.headers_mut().insert("sec-websocket-protocol", "pubsub.json".parse().unwrap());
+            for line in lines {
+                response.headers_mut().append("sec-websocket-extensions", line.parse().unwrap());
+            }
+            Ok(response)
+        };
+        if let Ok(mut socket) = tokio_tungstenite::accept_hdr_async(stream, choose).await {
+            while socket.next().await.is_some() {}
+        }
+    })
+    .await;
+    within(connect(&url).compression(compression).into_future()).await
+}
+
+#[tokio::test]
+async fn an_extension_that_was_not_offered_is_not_put_up_with() {
+    for (compression, lines) in [
+        (false, &["permessage-deflate; server_no_context_takeover; client_no_context_takeover"][..]),
+        (false, &["x-multiplex"]),
+        (true, &["x-multiplex"]),
+        (true, &["permessage-deflate"]),
+        (true, &["permessage-deflate; server_no_context_takeover", "x-multiplex"]),
+    ] {
+        let error = shaken(compression, lines).await.expect_err("refused");
+        assert!(matches!(error, Error::Stranger { .. }) && error.advice().is_some(), "{error:?}");
+        let words = "the server took an extension that was not offered: ";
+        assert!(error.to_string().contains(words), "{compression} {lines:?}: {error}");
+    }
+}
+
 #[tokio::test]
 async fn garbage_ends_a_connection_with_its_code_and_the_next_one_is_asked() {
     let no_text = RawFrame::message(vec![b'"', 0xff, b'"'], OpCode::Data(Data::Text), true);

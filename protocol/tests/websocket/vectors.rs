@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use topichub_protocol::websocket::deflate::{
-    Agreed, INFLATER_BYTES, Inflaters, Settings, WindowBits, negotiate,
+    Agreed, INFLATER_BYTES, Inflaters, OFFER, Settings, WindowBits, confirm, negotiate,
 };
 use topichub_protocol::websocket::{Closed, ClosedBy, Config, Connection, Event, MessageKind, Violation};
 
@@ -22,6 +22,8 @@ struct Vectors {
     _about: String,
     #[serde(default)]
     negotiations: Vec<Negotiation>,
+    #[serde(default)]
+    answers: Vec<Answer>,
     cases: Vec<Case>,
 }
 
@@ -34,6 +36,16 @@ struct Negotiation {
     server_window_bits_min: u8,
     offers: Vec<String>,
     response: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Answer {
+    name: String,
+    #[serde(rename = "rfc")]
+    _rfc: String,
+    lines: Vec<String>,
+    outcome: String,
 }
 
 #[derive(Deserialize)]
@@ -377,6 +389,29 @@ fn negotiations_end_as_the_vectors_say() {
         let agreed = negotiate(offers.iter().map(String::as_str), &settings);
         assert_eq!(agreed.map(|agreed| agreed.to_string()), *response, "{name}");
     }
+}
+
+#[test]
+fn a_client_makes_of_answers_what_the_vectors_say() {
+    let answers = read("websocket-deflate.json").answers;
+    let names: BTreeSet<_> = answers.iter().map(|answer| &answer.name).collect();
+    assert_eq!(names.len(), answers.len());
+    for Answer { name, lines, outcome, .. } in &answers {
+        let confirmed = match confirm(lines.iter().map(String::as_str)) {
+            Ok(Some(_)) => "compressed",
+            Ok(None) => "plain",
+            Err(_) => "refused",
+        };
+        assert_eq!(confirmed, outcome, "{name}");
+    }
+}
+
+#[test]
+fn what_we_offer_our_server_accepts_and_we_understand_its_answer() {
+    let agreed = negotiate([OFFER].into_iter(), &Settings::default()).expect("agreed");
+    assert_eq!(confirm([agreed.to_string().as_str()].into_iter()), Ok(Some(agreed)));
+    let refused = confirm(["x-multiplex; a=\"b\""].into_iter()).expect_err("refused").to_string();
+    assert_eq!(refused, r#"the server took an extension that was not offered: "x-multiplex; a=\"b\"""#);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use topichub::Filter;
+use topichub::protocol::websocket::deflate::OFFER;
 use topichub::protocol::websocket::{Closed, ClosedBy, Config, Connection, Event, Opcode, Received};
 use topichub::protocol::{
     Codec, Command, CommandId, OneOrMany, Operation, Push, Reply, ServerMessage, Subscribe, SubscribeOptions,
@@ -81,10 +82,9 @@ impl Peer {
             codec.subprotocol()
         );
         if wish.deflate {
-            request.push_str(
-                "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; \
-                 client_no_context_takeover\r\n",
-            );
+            request.push_str("Sec-WebSocket-Extensions: ");
+            request.push_str(OFFER);
+            request.push_str("\r\n");
         }
         request.push_str("\r\n");
         write_all(&stream, request.as_bytes()).await?;

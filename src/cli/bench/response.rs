@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use topichub::protocol::Codec;
-use topichub::protocol::websocket::deflate::{Agreed, Settings, WindowBits, negotiate};
+use topichub::protocol::websocket::deflate::{Agreed, confirm};
 use topichub::protocol::websocket::handshake::accept_key;
 
 use super::error::PeerError;
@@ -82,19 +82,12 @@ impl Response {
         if self.header("sec-websocket-protocol") != Some(codec.subprotocol()) {
             return stranger("the server took none of our subprotocols");
         }
-        let Some(accepted) = self.header("sec-websocket-extensions").filter(|value| !value.is_empty()) else {
-            return Ok(None);
-        };
-        // An answer has the grammar of an offer. A server that keeps its context would need an inflater for each
-        // connection; it was asked not to, and must say that it does not (RFC 7692 §7.1.1.1).
-        let any = Settings { server_window_bits_min: WindowBits::MIN };
-        let agreed = negotiate(std::iter::once(accepted), &any);
-        let keeps_no_context =
-            accepted.split(';').any(|parameter| parameter.trim() == "server_no_context_takeover");
-        match agreed {
-            Some(agreed) if offered && keeps_no_context => Ok(Some(agreed)),
-            _ => stranger("the server took an extension that was not offered"),
+        let agreed = confirm(self.header("sec-websocket-extensions").into_iter());
+        let agreed = agreed.map_err(|error| PeerError::Stranger(error.to_string()))?;
+        if agreed.is_some() && !offered {
+            return stranger("the server took an extension that was not offered");
         }
+        Ok(agreed)
     }
 
     fn refusal(&self) -> PeerError {

@@ -34,11 +34,14 @@ mod context;
 mod deflater;
 mod inflater;
 mod negotiate;
+mod offer;
+mod parameter;
 
 pub use agreed::{Agreed, WindowBits};
 pub use deflater::Deflater;
 pub use inflater::{INFLATER_BYTES, Inflaters};
 pub use negotiate::{Settings, negotiate};
+pub use offer::{NotOffered, OFFER, confirm};
 
 pub(super) use context::Context;
 pub(super) use inflater::Inflater;
