@@ -79,7 +79,7 @@ for (const format of ["esm", "cjs"]) {
     Object.assign(mangleCache, built.mangleCache);
     const [map, code] = built.outputFiles.map(({ text }) => text);
     const file = `${name}.${format === "esm" ? "js" : "cjs"}`;
-    const small = await minify(code, { module: true, compress: COMPRESS, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map } });
+    const small = await minify(code, { module: true, compress: COMPRESS, format: { comments: /webpackIgnore|vite-ignore/ }, sourceMap: { content: map, url: `${file}.map` } });
     writeFileSync(`${dist}/${file}`, small.code);
     writeFileSync(`${dist}/${file}.map`, small.map);
   }

@@ -85,7 +85,7 @@ export class Connection {
     if (typeof token === "function") this.#source = token;
     else this.#address.token = token;
     this.#backoff = backoff(clock, range);
-    this.#stuck = knownWay(ws.href) ?? [transports[0]].find((way) => typeof way === "string" && way !== "websocket");
+    this.#stuck = knownWay(ws.href) ?? (typeof transports[0] !== "object" && transports[0] !== "websocket" && transports[0]);
     const ears = this.#ears; // has a signal, as the options of a listener have
     signal?.addEventListener("abort", () => this.shut(), ears);
     // A socket that leads nowhere may be kept for minutes. Without a network it is given up at once, for resuming costs little; coming back

@@ -111,7 +111,7 @@ export class Hub<Topics extends object = AnyTopics> extends TypedTarget<HubEvent
 
   /** There is no connection: how many bytes a command takes while it waits for one, if it may. */
   #place(map: Wire, offline: ConnectOptions["offline"]): number {
-    if (offline !== "queue") throw new OfflineError("not_connected", "wait for the state open, or queue");
+    if (offline !== "queue") throw new OfflineError("not_connected", "wait for open, or queue");
     const { queue: { messages = 1000, bytes = 1_048_576 } = {}, codec = json } = this.#options;
     const { waiting, waitingBytes } = this.#connection.session;
     const more = codec.encode(map).length;

@@ -145,7 +145,7 @@ export class Subscription<T = unknown> extends TypedTarget<SubscriptionEventMap<
     } else if (this.#iterated || !this.#heard) {
       if (this.#queue.length >= this.room) {
         if (this.policy === "error") {
-          this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise the buffer`));
+          this._end(new BufferOverflow("buffer_overflow", `over ${this.room} messages wait: read faster, or raise buffer`));
           void this.#owner.leave(this as Subscription);
           return;
         }

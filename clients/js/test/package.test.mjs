@@ -46,6 +46,15 @@ test("ES modules and CommonJS offer the same", async () => {
   for (const name of ["index", "msgpack"]) assert.deepEqual(Object.keys(require(`../dist/${name}.cjs`)).toSorted(), Object.keys(await import(`../dist/${name}.js`)).toSorted());
 });
 
+test("source maps show where in the source an error comes from", async () => {
+  const program = 'const hub = connect("http://127.0.0.1:1"); hub.publish("a", 1).catch(({ stack }) => { console.log(stack); hub.close(); });';
+  for (const [type, load] of [["module", 'import { connect } from "@topichub/client";'], ["commonjs", 'const { connect } = require("@topichub/client");']]) {
+    const { stdout } = await run(process.execPath, ["--enable-source-maps", `--input-type=${type}`, "--eval", `${load} ${program}`], { cwd: project });
+    assert.match(stdout, /not_connected|wait for open/);
+    assert.match(stdout, /src\/hub\.ts:[0-9]+:[0-9]+/, type);
+  }
+});
+
 story("topics have types, in modules of both kinds", async () => {
   const program = (how) => `${how}
 interface Topics { "ticker.AAPL": { price: number }; [chat: \`chat.\${string}\`]: { text: string } }
