@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -139,6 +139,7 @@ impl Publisher {
     async fn run(&mut self) -> Result<(), Ended> {
         let (mut more, mut unread) = (true, None);
         let mut states = self.hub.states();
+        let mut interrupt = pin!(tokio::signal::ctrl_c());
         while more || !self.waiting.is_empty() {
             let deadline = self.replied_at + REPLY_TIMEOUT;
             tokio::select! {
@@ -158,7 +159,7 @@ impl Publisher {
                     return Err(self.last_words(why).await);
                 }
                 () = sleep_until(deadline), if !self.waiting.is_empty() => return Err(Ended::NoReply),
-                _ = tokio::signal::ctrl_c() => return Err(Ended::Interrupted),
+                _ = &mut interrupt => return Err(Ended::Interrupted),
             }
         }
         unread.map_or(Ok(()), |error| Err(Ended::Input(error)))
