@@ -221,35 +221,38 @@ async fn serve(plan: Plan) -> Result<(), ServeError> {
     }
     service::ready();
 
-    tokio::select! {
+    let (over, is_signalled) = tokio::select! {
         signal = signals.next() => {
             log::info!("{signal} received: the server stops");
-            service::stopping();
             // Who presses Ctrl-C waits for the end.
-            let over = if signal == SIGTERM { plan.drain } else { Duration::ZERO };
-            stop(&hub, &handle, over, &mut signals).await;
-            (&mut server).await.map_err(io::Error::other)??;
-            log::info!("the server has stopped");
-            Ok(())
+            (if signal == SIGTERM { plan.drain } else { Duration::ZERO }, true)
         }
         over = hub.drain_begun() => {
             log::info!("an administrator drains the server");
-            service::stopping();
-            stop(&hub, &handle, over, &mut signals).await;
-            (&mut server).await.map_err(io::Error::other)??;
-            log::info!("the server has stopped");
-            Ok(())
+            (over, false)
         }
         ended = &mut server => {
             ended.map_err(io::Error::other)??;
-            Err(ServeError::Ended)
+            return Err(ServeError::Ended);
         }
-    }
+    };
+    service::stopping();
+    stop(&hub, &handle, over, &mut signals, is_signalled).await;
+    server.await.map_err(io::Error::other)??;
+    log::info!("the server has stopped");
+    Ok(())
 }
 
 /// Takes no new sessions, sends the others away over this time, and finishes what was asked over HTTP. Until then the
-/// port stays open, so that whoever looks is told that this server is not ready. Another signal ends it at once.
-async fn stop(hub: &Hub, server: &ServerHandle, over: Duration, signals: &mut StopSignals) {
+/// port stays open, so that whoever looks is told that this server is not ready. Another signal ends it at once; the first
+/// SIGTERM does not, because whoever stops services may have an administrator's drain go before it.
+async fn stop(
+    hub: &Hub,
+    server: &ServerHandle,
+    over: Duration,
+    signals: &mut StopSignals,
+    mut is_signalled: bool,
+) {
     let time = humantime::format_duration(over);
     log::info!("sessions told to come back over {time}: {}", hub.sessions());
     let mut drained = std::pin::pin!(hub.drain(over));
@@ -265,8 +268,12 @@ async fn stop(hub: &Hub, server: &ServerHandle, over: Duration, signals: &mut St
             }
             _ = progress.tick() => log::info!("sessions left: {}", hub.sessions()),
             signal = signals.next() => {
-                log::warn!("{signal} received again: {} sessions are cut off", hub.sessions());
-                return server.stop(false).await;
+                if is_signalled || signal != SIGTERM {
+                    log::warn!("{signal} received; sessions that are cut off: {}", hub.sessions());
+                    return server.stop(false).await;
+                }
+                is_signalled = true;
+                log::info!("{signal} received: the server stops already; another ends it at once");
             }
         }
     }

@@ -58,4 +58,19 @@ def test_a_second_signal_ends_the_server_at_once(tmp_path: Path) -> None:
         server.ask_to_stop()
         wait_until(lambda: server.request("GET", "/readyz").status == 503, "it is not ready any more")
         assert server.stop() == 0
-    assert any("received again" in line for line in server.log), server.log
+    assert any("SIGTERM received; sessions that are cut off: 1" in line for line in server.log), server.log
+
+
+def test_a_signal_lets_an_administrators_drain_go_on_and_the_next_ends_it(tmp_path: Path) -> None:
+    server = Server(tmp_path, environment={"TOPICHUB_OPEN": "true"})
+    try:
+        with Peer(server) as peer:
+            # Long enough that nobody is sent away while this test runs.
+            assert server.request("POST", "/drain?over_ms=3600000").status == 202
+            server.ask_to_stop()
+            wait_until(lambda: any("stops already" in line for line in server.log), "the signal is told")
+            peer.ask("ping")
+            assert server.stop() == 0
+    finally:
+        server.stop()
+    assert any("SIGTERM received; sessions that are cut off: 1" in line for line in server.log), server.log
