@@ -59,18 +59,23 @@ mod tests {
 
     use super::*;
 
-    /// As an operator does it.
-    fn kill(name: &str) {
+    /// As an operator does it; returns when it has been heard of here.
+    async fn kill(name: &str, kind: SignalKind) {
+        let mut heard = signal(kind).expect("signals");
         let pid = std::process::id().to_string();
         let killed = Command::new("kill").args(["-s", name, &pid]).status().expect("there is kill");
         assert!(killed.success(), "{killed}");
+        heard.recv().await;
     }
 
     #[tokio::test]
     async fn a_signal_that_comes_while_nobody_waits_is_told_to_the_next_who_does() {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
         let mut signals = StopSignals::listen().expect("signals");
-        for (name, told) in [("TERM", SIGTERM), ("INT", "SIGINT"), ("TERM", SIGTERM)] {
-            kill(name);
+        for (name, kind, told) in
+            [("TERM", terminate, SIGTERM), ("INT", interrupt, "SIGINT"), ("TERM", terminate, SIGTERM)]
+        {
+            kill(name, kind).await;
             let next = timeout(Duration::from_secs(20), signals.next()).await;
             assert_eq!(next, Ok(told));
         }
