@@ -225,10 +225,11 @@ export class Connection {
   #noticed(type: string): void {
     const line = this.#line;
     const { state } = this.owner;
-    if (type === "online") this.#ladder?.top();
     if (type === "offline") line && this.#lost(line, { reason: type });
-    else if (state === "waiting") void this.#dial();
-    else if (state === "open" && line) this.#probe(line);
+    else if (state === "waiting") {
+      if (type === "online") this.#ladder?.top();
+      void this.#dial();
+    } else if (state === "open" && line) this.#probe(line);
   }
 
   // --- Going

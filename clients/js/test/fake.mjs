@@ -21,6 +21,8 @@ export class FakeHub {
   token;
   forbidden = new Set();
   asked = [];
+  /** Requests wait for this. */
+  held;
   #logs = new Map();
   #listeners = new Set();
 
@@ -71,6 +73,7 @@ export class FakeHub {
     const mode = isStream ? (polls ? this.polls : this.streams) : this.rest;
     this.asked.push(isStream ? (polls ? "poll" : "stream") : url.pathname);
     const problem = (status, code) => response.writeHead(status, { "content-type": "application/problem+json" }).end(JSON.stringify({ type: "about:blank", title: code, status, code, detail: `the fake says ${code}` }));
+    await this.held;
     if (mode === "page") return response.writeHead(200, { "content-type": "text/html" }).end("<html>Please agree to our terms</html>");
     if (mode === "buffer") return response.writeHead(200, { "content-type": "text/event-stream" }).flushHeaders();
     if (mode === "missing") return response.writeHead(404).end();

@@ -57,6 +57,29 @@ story("what has worked is tried first by the next hub, and the WebSocket again a
   await until(async () => (await settle(), hub.transport === "websocket" && hub.state === "open"), "it is a WebSocket");
 });
 
+story("a network that comes back while a stream is being opened does not make it a WebSocket", async () => {
+  const network = new EventTarget();
+  globalThis.addEventListener = network.addEventListener.bind(network);
+  endLater(() => delete globalThis.addEventListener);
+  const fake = await fakeHub();
+  const hub = hubAt(fake.host, quick);
+  await hub.subscribe("a").ready;
+
+  fake.asked.length = 0;
+  let go;
+  fake.held = new Promise((resolve) => (go = resolve));
+  fake.cut();
+  await until(() => hub.state === "connecting" && fake.asked.length > 0, "the server is asked");
+  network.dispatchEvent(new Event("online"));
+  go();
+  await until(() => hub.state === "open", "it is open");
+  assert.equal(hub.transport, "events");
+
+  fake.asked.length = 0;
+  await state(hubAt(fake.host, quick), "open");
+  assert.ok(!fake.asked.includes("websocket"), "what has worked is remembered");
+});
+
 story("a transport that does not exist ends the hub when it is its turn", async () => {
   const fake = await fakeHub();
   const cases = [

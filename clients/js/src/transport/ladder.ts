@@ -37,7 +37,7 @@ export class Ladder {
     return this.#ways[this.#at] as Transport;
   }
 
-  /** Begins with the first again: the network is another. */
+  /** Begins with the first again: the network is another. Not while there is a line, whose way would be taken for the first. */
   top(): void {
     this.#at = 0;
   }
